@@ -1,0 +1,21 @@
+"""Recurrent sentiment classifiers: from labelled text to tensors, to a model, to metrics.
+
+The modules, in the order in which the data meets them; each imports only from the lines above it::
+
+    errors, files                    a user's mistake; outputs that appear whole or not at all
+    corpus                           reviews in one Parquet file
+    fetch, sample, imdb, own         where reviews and vectors come from
+    split                            which reviews are held out for validation
+    tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
+    encoded                          ragged token ids and labels
+    vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
+    batches                          padded batches of like length
+    model, checkpoint                the classifier; its weights and configuration on disk
+    predict, train                   logits of reviews; the training loop
+    baseline, metrics                the linear model to beat; figures and curves
+
+Letters in the shapes of tensors, everywhere:
+
+    N reviews, M tokens of all reviews together, B reviews in a batch, T time steps (the longest review of a
+    batch), V vocabulary, E embedding, H hidden, L layers, D directions (1 or 2)
+"""

@@ -1,0 +1,22 @@
+"""The linear model that a user would try first: TF-IDF of words and pairs of words, logistic regression."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+
+def predict_baseline(
+    texts: Sequence[str], labels: npt.NDArray[np.int8], new_texts: Sequence[str], inverse_penalty: float
+) -> npt.NDArray[np.float64]:
+    """Fit on N texts and labels, (N,) of 0 and 1, and return the probability that each new text is positive.
+
+    `inverse_penalty` is scikit-learn's C. The tokens are scikit-learn's, in lower case.
+    """
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2))
+    model = LogisticRegression(C=inverse_penalty, max_iter=1000)
+    model.fit(vectorizer.fit_transform(texts), labels)
+    probabilities: npt.NDArray[np.float64] = model.predict_proba(vectorizer.transform(new_texts))[:, 1]
+    return probabilities

@@ -1,0 +1,91 @@
+"""A corpus: reviews in one Parquet file, with the same columns wherever they came from."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiment.errors import InputError
+from sentiment.files import replacing
+
+SPLITS = ("train", "test", "unsup")
+ROW_GROUP_REVIEWS = 10_000  # bounds the memory of writing and of reading
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.int8()),
+        pa.field("rating", pa.int8()),
+        pa.field("group", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+
+class Review(NamedTuple):
+    """One review; `where` says where it was read, for errors, and is not stored."""
+
+    id: str
+    split: str  # one of SPLITS
+    label: int | None  # 1 positive, 0 negative, None unknown (in unsup only)
+    rating: int | None  # as the reviewer gave it; its range is the corpus's own
+    group: str | None  # reviews of one thing (a film) share a group
+    text: str
+    where: str
+
+
+def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
+    """Check each review and write all of them to a Parquet file, in the order given.
+
+    Raises InputError for an unknown split, a label missing or misplaced, a text with nothing but white space, a
+    repeated id, and a train or test split that lacks one of the two labels.
+    """
+    seen: set[str] = set()
+    labels: Counter[tuple[str, int | None]] = Counter()
+    with replacing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        batch: list[Review] = []
+        for review in reviews:
+            _check(review)
+            if review.id in seen:
+                raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own")
+            seen.add(review.id)
+            labels[review.split, review.label] += 1
+            batch.append(review)
+            if len(batch) == ROW_GROUP_REVIEWS:
+                writer.write_table(_table(batch))
+                batch = []
+        if batch:
+            writer.write_table(_table(batch))
+        for split in ("train", "test"):
+            counts = [labels[split, label] for label in (0, 1)]
+            if 0 in counts:
+                raise InputError(
+                    f"the {split} split must hold reviews of both labels; "
+                    f"got {counts[0]:,} negative and {counts[1]:,} positive"
+                )
+
+
+def read_corpus(path: Path, columns: list[str]) -> pa.Table:
+    """Read some columns of a corpus, every row, in the file's order."""
+    return pq.read_table(path, columns=columns)
+
+
+def _check(review: Review) -> None:
+    if review.split not in SPLITS:
+        raise InputError(f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {review.split!r}")
+    if (review.label is None) != (review.split == "unsup"):
+        raise InputError(
+            f"{review.where}: reviews of train and test need a label and those of unsup have none; "
+            f"got split {review.split!r} with label {review.label!r}"
+        )
+    if not review.text.strip():
+        raise InputError(f"{review.where}: the review is empty or only white space; remove it or give its text")
+
+
+def _table(batch: list[Review]) -> pa.Table:
+    columns = dict(zip(Review._fields, zip(*batch, strict=True), strict=True))
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)

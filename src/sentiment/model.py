@@ -1,0 +1,182 @@
+"""The classifier: embed, read with a recurrent network, pool to one vector, score.
+
+    x_t = embedding of token t
+    h_t = cell(x_t, h_{t-1}), in one direction or two, through L layers
+    v   = one or more of: the last state, the mean, the maximum, an attention-weighted mean of h_1 .. h_length
+    logit = w . v + b;  the probability that the review is positive is sigmoid(logit)
+
+No state, pooled value or attention weight ever sees padding. The network reads padded tensors, for which PyTorch has
+its fastest kernels, and yet exactly: a forward reader meets padding only after a review's end, where nothing looks;
+a backward reader gets each review reversed within its own length, so that the same holds for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that a checkpoint must say for its weights to be loaded again."""
+
+    vocabulary_size: int  # V
+    embedding_size: int  # E
+    cell: str  # a key of CELLS
+    hidden_size: int  # H, of each direction
+    layers: int  # L
+    bidirectional: bool
+    pooling: tuple[str, ...]  # keys of POOLINGS, concatenated in this order
+    dropout_embedding: float  # share of the embeddings' numbers dropped
+    dropout_layers: float  # share dropped between two layers
+    dropout_output: float  # share of v dropped
+
+
+class Classifier(nn.Module):
+    """Score reviews by a recurrent network over word embeddings."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
+        self.dropout_embedding = nn.Dropout(config.dropout_embedding)
+        self.dropout_layers = nn.Dropout(config.dropout_layers)
+        self.dropout_output = nn.Dropout(config.dropout_output)
+        directions = 2 if config.bidirectional else 1
+        width = directions * config.hidden_size  # D * H
+        inputs = [config.embedding_size] + [width] * (config.layers - 1)
+        self.layers = nn.ModuleList(Layer(config.cell, size, config.hidden_size, config.bidirectional) for size in inputs)
+        self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, directions) for name in config.pooling)
+        self.output = nn.Linear(width * len(config.pooling), 1)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count."""
+        steps = torch.arange(len(tokens), device=tokens.device)[:, None]
+        inside = steps < lengths  # (T, B)
+        mirrored = torch.where(inside, lengths - 1 - steps, steps)  # (T, B): where step t of the reversed review lies
+        states = self.dropout_embedding(self.embedding(tokens))  # (T, B, E)
+        for number, layer in enumerate(self.layers):
+            if number > 0:
+                states = self.dropout_layers(states)
+            states = layer(states, mirrored)  # (T, B, D * H)
+        pooled = torch.cat([pooling(states, inside) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
+        logits: Tensor = self.output(self.dropout_output(pooled)).squeeze(1)  # (B,)
+        return logits
+
+
+def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:
+    """Return an untrained model, its random weights from `seed`, its embeddings (V, E) those given."""
+    torch.manual_seed(seed)
+    model = Classifier(config)
+    with torch.no_grad():
+        model.embedding.weight.copy_(embeddings)
+    return model
+
+
+class Layer(nn.Module):
+    """One recurrent layer, in one direction or two.
+
+    Two directions are two networks of one direction: dropout stays in explicit modules, whose random numbers are
+    reproducible on every device, and each network meets padding only behind a review's end.
+    """
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.forward_cell = CELLS[cell](input_size, hidden_size)
+        self.backward_cell = CELLS[cell](input_size, hidden_size) if bidirectional else None
+
+    def forward(self, inputs: Tensor, mirrored: Tensor) -> Tensor:
+        """Read inputs (T, B, I) and return states (T, B, D * H); `mirrored` is (T, B) int64."""
+        states: Tensor = self.forward_cell(inputs)[0]  # (T, B, H)
+        if self.backward_cell is None:
+            return states
+        backward = Mirror.apply(self.backward_cell(Mirror.apply(inputs, mirrored))[0], mirrored)
+        return torch.cat([states, backward], dim=2)  # (T, B, 2 * H)
+
+
+class Mirror(torch.autograd.Function):
+    """Reverse each review within its own length.
+
+    To mirror twice is to do nothing, so the gradient is mirrored the same way: a gather, where the general rule for
+    indexing would add up into a tensor of zeros.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, mirrored: Tensor) -> Tensor:
+        """Return (T, B, I) whose row t of review b is states[mirrored[t, b], b]."""
+        ctx.save_for_backward(mirrored)
+        return states[mirrored, torch.arange(mirrored.shape[1], device=mirrored.device)]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Mirror the gradient, (T, B, I)."""
+        (mirrored,) = ctx.saved_tensors
+        return gradient[mirrored, torch.arange(mirrored.shape[1], device=mirrored.device)], None
+
+
+class Last(nn.Module):
+    """The state after the whole review: of a forward reader at its last token, of a backward one at its first."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        last = inside.sum(dim=0) - 1  # (B,)
+        reviews = torch.arange(len(last), device=last.device)
+        forward, backward = states.split([self.hidden_size, states.shape[2] - self.hidden_size], dim=2)
+        return torch.cat([forward[last, reviews], backward[0]], dim=1)
+
+
+class Mean(nn.Module):
+    """The mean state: v = sum_t h_t / length."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        return states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0) / inside.sum(dim=0)[:, None]
+
+
+class Max(nn.Module):
+    """The greatest value of each number of the state: v = max_t h_t (Collobert et al. 2011)."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        return states.masked_fill(~inside[:, :, None], -torch.inf).amax(dim=0)
+
+
+class Attention(nn.Module):
+    """Additive attention (Bahdanau et al. 2015; with a learnt query, Yang et al. 2016).
+
+    u_t = tanh(W h_t + b);  a = softmax_t(q . u_t) over the review's own tokens;  v = sum_t a_t h_t
+    """
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(hidden_size * directions, hidden_size)
+        self.query = nn.Linear(hidden_size, 1, bias=False)
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        scores = self.query(torch.tanh(self.key(states))).squeeze(2)  # (T, B)
+        weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0)  # (T, B)
+        # One product a review, (1, T) by (T, D * H), instead of a weighted copy of all states.
+        return torch.bmm(weights.T[:, None, :], states.transpose(0, 1)).squeeze(1)
+
+
+POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {
+    "last": Last,
+    "mean": Mean,
+    "max": Max,
+    "attention": Attention,
+}

@@ -1,0 +1,33 @@
+"""Put the chosen corpus on disk as one Parquet file."""
+
+from pathlib import Path
+
+from stages.params import Params
+from stages.paths import CORPUS, DOWNLOADS
+from stages.run import run
+
+
+def download_corpus(params: Params) -> None:
+    """Generate, fetch or read the reviews; whichever it was, they get the same columns."""
+    from sentiment.corpus import write_corpus
+    from sentiment.fetch import fetch
+    from sentiment.imdb import read_imdb
+    from sentiment.own import Columns, read_own
+    from sentiment.sample import generate_reviews
+
+    match params.download.corpus:
+        case "sample":
+            sample = params.download.sample
+            write_corpus(CORPUS, generate_reviews(sample.reviews, sample.seed))
+        case "imdb":
+            imdb = params.download.imdb
+            write_corpus(CORPUS, read_imdb(fetch(imdb.url, imdb.sha256, DOWNLOADS)))
+        case "own":
+            own = params.download.own
+            columns = Columns(own.text_column, own.label_column, own.split_column, own.group_column)
+            negative, positive = own.labels
+            write_corpus(CORPUS, read_own(Path(own.path), columns, (negative, positive), own.test_share, own.seed))
+
+
+if __name__ == "__main__":
+    run(download_corpus)

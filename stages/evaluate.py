@@ -1,0 +1,52 @@
+"""Measure the model on the test reviews; nothing before this stage has read their labels."""
+
+from stages.params import Params
+from stages.paths import BASELINE, CORPUS, EVALUATION, MODEL, ROWS, TEST, TEST_METRICS, VOCABULARY
+from stages.run import run
+
+
+def evaluate(params: Params) -> None:
+    """Write the figures, the curves to plot, and the predictions, most confident mistakes first."""
+    import numpy as np
+    import torch
+
+    from sentiment import metrics
+    from sentiment.checkpoint import load_checkpoint
+    from sentiment.corpus import read_corpus
+    from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
+    from sentiment.errors import InputError
+    from sentiment.files import replacing, sha256_of, write_csv, write_json
+    from sentiment.predict import choose_device, predict_logits
+
+    checkpoint = load_checkpoint(MODEL)
+    if checkpoint.vocabulary_sha256 != sha256_of(VOCABULARY):
+        raise InputError(f"{MODEL} was trained with another vocabulary than {VOCABULARY}; train it again")
+    reviews = load_encoded(TEST)
+    labels = reviews.labels.numpy()
+    logits = predict_logits(checkpoint.model, reviews, choose_device()).double().numpy()
+    baseline = load_tensors(BASELINE, {"probabilities": torch.float64})["probabilities"].numpy()
+    ids = read_corpus(CORPUS, ["id"])["id"].take(load_tensors(ROWS, ROW_DTYPES)["test"].numpy()).to_pylist()
+
+    settings = params.evaluate
+    figures = metrics.score(labels, logits, settings.calibration_bins)
+    figures["baseline_accuracy"] = round(float(np.mean((baseline > 0.5) == labels)), metrics.DIGITS)
+    probabilities = metrics.sigmoid(logits)
+    tables = {
+        "predictions": metrics.prediction_table(ids, labels, logits),
+        "roc": metrics.roc_curve(labels, logits),
+        "precision_recall": metrics.precision_recall_curve(labels, logits),
+        "calibration": metrics.calibration_curve(labels, probabilities, settings.calibration_bins),
+        "accuracy_by_length": metrics.accuracy_by_length(
+            labels, logits, reviews.lengths.numpy(), settings.length_parts
+        ),
+    }
+    with replacing(EVALUATION) as folder:
+        folder.mkdir()
+        for name, table in tables.items():
+            write_csv(folder / f"{name}.csv", table)
+    write_json(TEST_METRICS, figures)
+    print(f"test accuracy {figures['accuracy']:.2%}, of the linear baseline {figures['baseline_accuracy']:.2%}")
+
+
+if __name__ == "__main__":
+    run(evaluate)
