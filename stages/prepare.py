@@ -33,11 +33,11 @@ def prepare(params: Params) -> None:
     save_vocabulary(VOCABULARY, vocabulary)
 
     known_labels = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int8)
-    sizes = {}
+    sizes: dict[str, int] = {}
     for split, numbers in rows.items():
         reviews = encode(numbered.select(numbers, settings.max_tokens), vocabulary)
         save_encoded(PREPARED / f"{split}.safetensors", replace(reviews, labels=known_labels[numbers]))
-        sizes[split] = {"reviews": len(reviews), "tokens": len(reviews.tokens)}
+        sizes[f"{split}_reviews"] = len(reviews)
 
     vectors = read_vectors(VECTORS, settings.dimension, vocabulary.itos)
     embeddings = embed(vocabulary, vectors, settings.unknown_std, settings.seed)
@@ -47,14 +47,13 @@ def prepare(params: Params) -> None:
         "vocabulary": len(vocabulary.itos),
         "types_with_vector": round(types_covered, 4),
         "tokens_with_vector": round(tokens_covered, 4),
-        "vector_rows": vectors.rows,
         "vector_rows_repeated": vectors.repeated,
-        "splits": sizes,
+        **sizes,
     }
     write_json(PREPARE_METRICS, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['train']['reviews']:,} training reviews"
+        f"tokens have a vector; {sizes['train_reviews']:,} training reviews"
     )
 
 
