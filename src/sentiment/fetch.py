@@ -14,6 +14,7 @@ from sentiment.errors import InputError
 from sentiment.files import sha256_of
 
 CHUNK_BYTES = 1 << 20
+PAUSE_SECONDS = 1.0  # before the second attempt; it doubles from there
 RETRYABLE_STATUS = {408, 429, 500, 502, 503, 504}
 
 
@@ -21,7 +22,7 @@ def fetch(url: str, sha256: str, store: Path, attempts: int = 5, timeout_seconds
     """Return `store/<sha256>`, downloading it from an http, https or file address if it is not there.
 
     A download that breaks off is kept as `<sha256>.part` and continued, in this run or a later one. It is tried
-    `attempts` times, with a pause that doubles from one second, and takes its name only when the bytes match.
+    `attempts` times, with pauses that double, and takes its name only when the bytes match.
 
     Raises InputError for an address that cannot be read, a server that refuses, and bytes that do not match.
     """
@@ -43,7 +44,7 @@ def fetch(url: str, sha256: str, store: Path, attempts: int = 5, timeout_seconds
                 raise InputError(
                     f"{url}: gave up after {attempts} attempts: {_reason(error)}; what arrived is kept, run again to go on"
                 ) from error
-            time.sleep(2**attempt)
+            time.sleep(PAUSE_SECONDS * 2**attempt)
     found = sha256_of(partial)
     if found != sha256:
         size = partial.stat().st_size

@@ -1,0 +1,61 @@
+# Nothing here needs an activated environment: `make run` builds .venv and uses it.
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run imdb test lint bench pins clean
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
+	@TIMEFORMAT='pipeline: %0lR'; time dvc repro
+	@$(MAKE) --no-print-directory show
+
+imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
+	@TIMEFORMAT='pipeline: %0lR'; time dvc exp run -S download.corpus=imdb $(SET)
+	@$(MAKE) --no-print-directory show
+
+.PHONY: show
+show:
+	@echo; dvc metrics show
+	@echo; echo "Plots, to open in a browser:"; dvc plots show
+
+test: $(BIN)/.dev  ## Run the tests
+	pytest $(ARGS)
+
+lint: $(BIN)/.dev  ## Check format, lint and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+bench: $(BIN)/.dev run  ## Time our way against the textbook's, on the tensors that the pipeline last prepared
+	python -m benchmarks.train
+
+pins:  ## Renew the exact versions below the line in both files of requirements
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	sed -i '/^## The following/,$$d' requirements.txt requirements-dev.txt
+	pip install --quiet -r requirements.txt
+	pip freeze -r requirements.txt | sed 's/+cpu//' > requirements.new && mv requirements.new requirements.txt
+	pip install --quiet -r requirements-dev.txt
+	pip freeze -r requirements-dev.txt | sed 's/+cpu//' | grep -vxFf <(grep == requirements.txt) > requirements.new
+	mv requirements.new requirements-dev.txt
+
+clean:  ## Remove the environment and all outputs; DVC's cache stays
+	rm -rf .venv data baseline model curves evaluation downloads dvc_plots
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "Python 3.11 to 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(BIN)/.run: requirements.txt | .venv
+	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time pip install --quiet -r requirements.txt
+	@touch $@
+
+$(BIN)/.dev: requirements-dev.txt $(BIN)/.run
+	@pip install --quiet -r requirements-dev.txt
+	@touch $@

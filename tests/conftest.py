@@ -1,0 +1,108 @@
+"""What several tests build on: small corpora of each kind, and small models."""
+
+import csv
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sentiment.corpus import Review
+from sentiment.encoded import EncodedReviews
+from sentiment.model import Classifier, ModelConfig, initial_model
+from sentiment.sample import generate_reviews, write_vectors
+
+LABEL_FOLDERS = {1: "pos", 0: "neg", None: "unsup"}
+
+
+def imdb_members(count: int = 60) -> dict[str, bytes]:
+    """Return the members of an archive in the published layout of IMDb, with reviews of the embedded corpus."""
+    members: dict[str, bytes] = {"README": b"not a review", "imdb.vocab": b"the\n"}
+    numbers: dict[str, int] = {}
+    for review in generate_reviews(count, seed=3):
+        folder = f"{'test' if review.split == 'test' else 'train'}/{LABEL_FOLDERS[review.label]}"
+        number = numbers[folder] = numbers.get(folder, -1) + 1
+        rating = {1: 8, 0: 3, None: 0}[review.label]
+        members[f"{folder}/{number}_{rating}.txt"] = review.text.encode()
+    for folder, last in numbers.items():
+        part, kind = folder.split("/")
+        urls = (f"http://www.imdb.com/title/tt{len(folder)}{number // 3:04d}/usercomments\n" for number in range(last + 1))
+        members[f"{part}/urls_{kind}.txt"] = "".join(urls).encode()
+    return members
+
+
+def write_archive(path: Path, members: Iterable[tuple[str, bytes]], mode: str = "w:gz") -> Path:
+    """Write a tar file of members below `aclImdb/`."""
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, content in members:
+            member = tarfile.TarInfo(f"aclImdb/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_own_csv(path: Path, count: int = 60) -> Path:
+    """Write a CSV of reviews under column names and labels of its own, without a split."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["comment", "verdict", "film"])
+        for review in generate_reviews(count, seed=4):
+            if review.label is not None:
+                writer.writerow([review.text, ["bad", "good"][review.label], review.group])
+    return path
+
+
+def write_glove(path: Path, dimension: int = 100) -> Path:
+    """Write vectors of the embedded corpus's words."""
+    write_vectors(path, dimension)
+    return path
+
+
+def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0) -> EncodedReviews:
+    """Return reviews of the given lengths with random tokens and alternating labels."""
+    random = np.random.default_rng(seed)
+    return EncodedReviews(
+        tokens=torch.from_numpy(random.integers(2, vocabulary_size, sum(lengths), dtype=np.int32)),
+        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        labels=torch.arange(len(lengths), dtype=torch.int8) % 2,
+    )
+
+
+def small_config(**changes: object) -> ModelConfig:
+    """Return the configuration of a model that trains in no time."""
+    settings: dict[str, object] = {
+        "vocabulary_size": 20,
+        "embedding_size": 6,
+        "cell": "lstm",
+        "hidden_size": 5,
+        "layers": 1,
+        "bidirectional": True,
+        "pooling": ("attention", "max"),
+        "dropout_embedding": 0.0,
+        "dropout_layers": 0.0,
+        "dropout_output": 0.0,
+    }
+    return ModelConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def small_model(**changes: object) -> Classifier:
+    """Return an untrained model with random word vectors."""
+    config = small_config(**changes)
+    embeddings = torch.randn(config.vocabulary_size, config.embedding_size, generator=torch.Generator().manual_seed(1))
+    return initial_model(config, embeddings, seed=2)
+
+
+def review(**changes: object) -> Review:
+    """Return a valid review but for what is changed."""
+    settings: dict[str, object] = {
+        "id": "1",
+        "split": "train",
+        "label": 1,
+        "rating": None,
+        "group": None,
+        "text": "Fine.",
+        "where": "here:1",
+    }
+    return Review(**{**settings, **changes})  # type: ignore[arg-type]

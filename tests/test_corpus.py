@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from sentiment.corpus import SCHEMA, read_corpus, write_corpus
+from sentiment.errors import InputError
+from tests.conftest import review
+
+REVIEWS = [
+    review(id=f"{split}/{label}", split=split, label=label) for split in ("train", "test") for label in (0, 1)
+] + [review(id="unsup/0", split="unsup", label=None)]
+
+
+def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus.parquet", REVIEWS)
+    table = read_corpus(tmp_path / "corpus.parquet", SCHEMA.names)
+    assert table.schema.equals(SCHEMA)
+    assert table.to_pylist() == [{name: getattr(review, name) for name in SCHEMA.names} for review in REVIEWS]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (review(split="dev"), "here:1: the split must be one of train, test, unsup; got 'dev'"),
+        (review(label=None), "here:1: reviews of train and test need a label"),
+        (review(split="unsup"), "those of unsup have none"),
+        (review(text=""), "here:1: the review is empty or only white space"),
+        (review(text=" \n\t\xa0"), "here:1: the review is empty or only white space"),
+        (review(text="\ud800"), "here:1: the text holds half a surrogate pair"),
+        (review(id="test/0"), "here:1: the id 'test/0' is used twice"),
+    ],
+)
+def test_a_bad_review_is_named_and_nothing_is_left(tmp_path: Path, wrong: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_corpus(tmp_path / "corpus.parquet", [*REVIEWS, wrong])  # type: ignore[list-item]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
+    reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]
+    with pytest.raises(InputError, match=f"the {split} split must hold reviews of both labels; got 1 negative and 0"):
+        write_corpus(tmp_path / "corpus.parquet", reviews)

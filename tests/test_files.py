@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from sentiment.files import place, replacing, write_csv, write_json
+
+
+def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "output"
+    with replacing(path) as partial:
+        partial.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+
+
+def test_an_error_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_a_folder_and_what_a_killed_run_left(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for name in ("first", "second"):
+        (tmp_path / "folder.partial").mkdir()
+        (tmp_path / "folder.partial" / "left-over").touch()
+        with replacing(path) as partial:
+            partial.mkdir()
+            (partial / name).touch()
+    assert [file.name for file in path.iterdir()] == ["second"]
+
+
+def test_a_link_into_a_cache_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "output"
+    cached.write_text("cached")
+    path.symlink_to(cached)
+    write_json(path, {"b": 1, "a": "é"})
+    assert cached.read_text() == "cached"
+    assert path.read_text(encoding="utf-8") == '{\n  "a": "é",\n  "b": 1\n}\n'
+
+
+def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "metrics.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_has_a_header_and_a_row_for_each_entry(tmp_path: Path) -> None:
+    write_csv(tmp_path / "table.csv", {"id": ["a,b", "c"], "share": [0.5, 1.0]})
+    assert (tmp_path / "table.csv").read_text() == 'id,share\n"a,b",0.5\nc,1.0\n'
+
+
+def test_a_placed_file_outlives_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("bytes")
+    place(source, tmp_path / "there" / "copy")
+    source.unlink()
+    assert (tmp_path / "there" / "copy").read_text() == "bytes"

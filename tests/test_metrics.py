@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.metrics import (
+    CURVE_POINTS,
+    accuracy_by_length,
+    calibration_curve,
+    calibration_error,
+    precision_recall_curve,
+    prediction_table,
+    roc_curve,
+    score,
+    sigmoid,
+)
+
+LABELS = np.array([1, 0, 1, 0], dtype=np.int8)
+LOGITS = np.array([2.0, -1.0, -0.5, 0.25])
+
+
+def test_figures_by_hand() -> None:
+    figures = score(LABELS, LOGITS, calibration_bins=10)
+    assert figures["reviews"] == 4
+    assert figures["accuracy"] == figures["precision"] == figures["recall"] == figures["f1"] == 0.5
+    assert figures["roc_auc"] == 0.75  # of the four pairs one is the wrong way round
+    assert figures["average_precision"] == pytest.approx((1 + 2 / 3) / 2, abs=1e-6)
+    assert figures["loss"] == pytest.approx(np.log1p(np.exp([-2, -1, 0.5, 0.25])).mean(), abs=1e-6)
+
+
+def test_calibration_error_by_hand() -> None:
+    labels = np.array([0, 1, 1, 1], dtype=np.int8)
+    probabilities = np.array([0.1, 0.3, 0.9, 1.0])
+    # Two bins: means 0.2 against 0.5 true, and 0.95 against 1.0 true, half of the reviews in each.
+    assert calibration_error(labels, probabilities, 2) == pytest.approx(0.5 * 0.3 + 0.5 * 0.05)
+    assert calibration_curve(labels, probabilities, 2) == {
+        "predicted": [0.2, 0.95],
+        "positive": [0.5, 1.0],
+        "reviews": [2, 2],
+    }
+
+
+@given(st.floats(-800, 800))
+def test_the_sigmoid_does_not_overflow(logit: float) -> None:
+    value = sigmoid(np.array([logit, -logit]))
+    assert value.sum() == pytest.approx(1.0)
+    assert (value >= 0).all()
+
+
+def test_curves_are_thinned_and_keep_their_ends() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 20_000).astype(np.int8)
+    logits = random.normal(labels, 1.0)
+    roc, precision_recall = roc_curve(labels, logits), precision_recall_curve(labels, logits)
+    for table in (roc, precision_recall):
+        assert all(len(column) <= CURVE_POINTS for column in table.values())
+    assert [roc["true_positive_rate"][end] for end in (0, -1)] == [0.0, 1.0]
+    assert [precision_recall["recall"][end] for end in (0, -1)] == [0.0, 1.0]
+
+
+def test_accuracy_is_told_from_short_to_long() -> None:
+    table = accuracy_by_length(LABELS, LOGITS, np.array([30, 10, 20, 40]), parts=2)
+    assert table == {"tokens": [15.0, 35.0], "accuracy": [0.5, 0.5], "reviews": [2, 2]}
+    assert len(accuracy_by_length(LABELS, LOGITS, np.array([1, 2, 3, 4]), parts=9)["tokens"]) == 4
+
+
+def test_the_most_confident_mistake_comes_first() -> None:
+    table = prediction_table(["a", "b", "c", "d"], LABELS, LOGITS)
+    assert table["id"] == ["c", "d", "b", "a"]
+    assert table["actual"] == ["positive", "negative", "negative", "positive"]
+    assert table["predicted"] == ["negative", "positive", "negative", "positive"]

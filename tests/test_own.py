@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment.corpus import Review
+from sentiment.errors import InputError
+from sentiment.own import Columns, read_own
+from tests.conftest import write_own_csv
+
+COLUMNS = Columns(text="text", label="label", split="split", group="about")
+ROWS = [
+    {"text": "Line one,\nline two", "label": "good", "split": "train", "about": "x"},
+    {"text": 'A "quoted" é', "label": "bad", "split": "test", "about": ""},
+    {"text": "Nobody said", "label": "", "split": "unsup", "about": "x"},
+]
+
+
+def read(path: Path, columns: Columns = COLUMNS, labels: tuple[str, str] = ("bad", "good")) -> list[Review]:
+    return read_own(path, columns, labels, test_share=0.25, seed=1)
+
+
+def write_csv(path: Path) -> None:
+    lines = ['\ufefftext,label,split,about\r\n"Line one,\nline two",good,train,x\r\n', '"A ""quoted"" é",bad,test,\r\n']
+    path.write_bytes("".join([*lines, "Nobody said,,unsup,x\r\n"]).encode())
+
+
+def write_jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("own.csv", write_csv), ("own.jsonl", write_jsonl), ("own.PARQUET", write_parquet)]
+)
+def test_files_of_each_format_give_the_same_reviews(tmp_path: Path, name: str, write: object) -> None:
+    write(tmp_path / name)  # type: ignore[operator]
+    found = [(review.text, review.label, review.split, review.group) for review in read(tmp_path / name)]
+    assert found == [
+        ("Line one,\nline two", 1, "train", "x"),
+        ('A "quoted" é', 0, "test", None),
+        ("Nobody said", None, "unsup", "x"),
+    ]
+
+
+def test_a_folder_names_split_and_label(tmp_path: Path) -> None:
+    for name in ("train/good/2.txt", "train/bad/1.txt", "test/good/1.txt", "unsup/any/1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\nand more", encoding="utf-8")
+    assert [(review.split, review.label, review.text) for review in read(tmp_path)] == [
+        ("test", 1, "test/good/1.txt\nand more"),
+        ("train", 0, "train/bad/1.txt\nand more"),
+        ("train", 1, "train/good/2.txt\nand more"),
+        ("unsup", None, "unsup/any/1.txt\nand more"),
+    ]
+
+
+def test_without_a_split_column_a_test_split_is_drawn_by_film(tmp_path: Path) -> None:
+    path = write_own_csv(tmp_path / "own.csv", 200)
+    columns = Columns(text="comment", label="verdict", split=None, group="film")
+    reviews = read(path, columns)
+    assert reviews == read(path, columns)
+    films = {split: {review.group for review in reviews if review.split == split} for split in ("train", "test")}
+    assert not films["train"] & films["test"]
+    for label in (0, 1):
+        of_label = [review.split for review in reviews if review.label == label]
+        assert 0.1 < of_label.count("test") / len(of_label) <= 0.26
+
+
+@pytest.mark.parametrize("value", [True, 1])
+def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps({"text": "x", "label": value, "split": "train"}))
+    columns = Columns("text", "label", "split", None)
+    assert read(tmp_path / "own.jsonl", columns, ("no", json.dumps(value)))[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"text,label,split\nx,good,train\n", r"a\.csv:2: has no column 'about'; its columns are text, label"),
+        ("a.csv", b"text,label,split,about\nx,good\n", r"a\.csv:2: must have 4 columns as the header has; got 2"),
+        ("a.csv", b"text,label,split,about\nx,fine,train,\n", r"a\.csv:2: label must be one of bad, good; got 'fine'"),
+        ("a.csv", b'text,label,split,about\n"x,fine,train,\n', r"a\.csv:2: is not valid CSV"),
+        ("a.csv", b"text,label,split,about\n\ncaf\xe9,good,train,\n", r"a\.csv:2: must have 4 columns"),
+        ("a.csv", b"text,label,split,about\ncaf\xe9,good,train,\n", r"a\.csv:2: is not UTF-8 at byte 3 of the line"),
+        ("a.csv", b"text,label,split,about\n", r"a\.csv: holds no reviews"),
+        ("a.csv", b"", r"a\.csv: holds no reviews"),
+        ("a.jsonl", b'{"text": "x"\n', r"a\.jsonl:1: is not valid JSON"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl:1: each line must be a JSON object; got '\[1\]'"),
+        ("a.jsonl", b'{"text": 5, "label": "good", "split": "train", "about": 1}\n', r"text must be text; got 5"),
+        ("a.parquet", b"PAR1", r"a\.parquet: is not valid Parquet"),
+        ("a.txt", b"", r"a\.txt: must be a folder or a file named \.csv, \.jsonl, \.parquet"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: cannot be read: No such file"):
+        read(tmp_path / "none.csv")
+
+
+def test_without_a_split_column_every_review_needs_a_label(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label\nx,good\ny,\n")
+    with pytest.raises(InputError, match=r"own\.csv:3: has no label"):
+        read(tmp_path / "own.csv", Columns("text", "label", None, None))
+
+
+def test_a_long_review_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label,split\n" + "long " * 100_000 + ",good,train\n")
+    assert len(read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text) == 500_000

@@ -1,0 +1,109 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sentiment.encoded import EncodedReviews
+from sentiment.errors import InputError
+from sentiment.model import Classifier
+from sentiment.predict import predict_logits
+from sentiment.train import Epoch, TrainConfig, rate_factor, train
+from tests.conftest import random_reviews, small_model
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    seed=1,
+    batch_size=8,
+    epochs=6,
+    patience=None,
+    learning_rate=0.02,
+    warmup_share=0.0,
+    schedule="constant",
+    weight_decay=0.0,
+    clip_norm=1.0,
+    freeze_embeddings=False,
+)
+
+
+def easy_reviews(count: int, seed: int) -> EncodedReviews:
+    """Reviews whose label is whether token 2 is among them."""
+    reviews = random_reviews([5 + number % 7 for number in range(count)], seed=seed)
+    tokens = reviews.tokens.clone().clamp(min=3)
+    tokens[reviews.offsets[:-1][reviews.labels == 1] + 2] = 2
+    return EncodedReviews(tokens, reviews.offsets, reviews.labels)
+
+
+TRAINING, VALIDATION = easy_reviews(200, 0), easy_reviews(60, 1)
+
+
+def run(model: Classifier, config: TrainConfig = CONFIG) -> list[Epoch]:
+    epochs: list[Epoch] = []
+    best = train(model, TRAINING, VALIDATION, config, CPU, epochs.append)
+    assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
+    return epochs
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_learns_what_can_be_learnt(cell: str) -> None:
+    epochs = run(small_model(cell=cell))
+    assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
+    assert epochs[-1].train_loss < epochs[0].train_loss
+
+
+def test_the_model_is_left_with_its_best_epoch() -> None:
+    model = small_model()
+    epochs = run(model, replace(CONFIG, learning_rate=0.3, clip_norm=None))  # so wild that the last is not the best
+    best = min(epochs, key=lambda epoch: epoch.validation_loss)
+    assert best.number < len(epochs)
+    logits = predict_logits(model, VALIDATION, CPU)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, VALIDATION.labels.float())
+    assert loss.item() == pytest.approx(best.validation_loss, abs=1e-6)
+
+
+def test_it_stops_when_patience_runs_out() -> None:
+    epochs = run(small_model(), replace(CONFIG, learning_rate=0.3, clip_norm=None, epochs=50, patience=2))
+    best = min(epochs, key=lambda epoch: epoch.validation_loss)
+    assert len(epochs) == best.number + 2 < 50
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    models = [small_model(dropout_embedding=0.3, dropout_output=0.3) for _ in range(2)]
+    for model in models:
+        run(model, replace(CONFIG, epochs=2))
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_another_seed_gives_another_model() -> None:
+    models = [small_model(), small_model()]
+    for seed, model in enumerate(models):
+        run(model, replace(CONFIG, epochs=1, seed=seed))
+    assert not torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_frozen_embeddings_stay_as_they_came() -> None:
+    model = small_model()
+    before = model.embedding.weight.detach().clone()
+    run(model, replace(CONFIG, epochs=1, freeze_embeddings=True, weight_decay=0.1))
+    assert torch.equal(model.embedding.weight, before)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.output.bias.fill_(torch.nan)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(InputError, match="the loss of epoch 1, batch 1 of 25 is nan"):
+        run(model)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("constant", [0.5, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 0.75, 0.25]), ("cosine", [0.5, 1, 1, 0.8536, 0.1464])],
+)
+def test_the_rate_rises_and_falls(schedule: str, expected: list[float]) -> None:
+    config = replace(CONFIG, warmup_share=1 / 3, schedule=schedule)
+    found = [rate_factor(step, 6, config) for step in (0, 1, 2, 3, 5)]
+    assert found == pytest.approx(expected, abs=1e-4)

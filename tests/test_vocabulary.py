@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchtext.vocab import Vocab
+
+from sentiment.errors import InputError
+from sentiment.tokens import NumberedTokens, TokenRules, number_tokens
+from sentiment.vectors import WordVectors
+from sentiment.vocabulary import (
+    embed,
+    encode,
+    fit_vocabulary,
+    load_vocabulary,
+    measure_coverage,
+    save_vocabulary,
+)
+
+TEXTS = ["b a c b", "d d b", "e"]
+VECTORS = WordVectors(["b", "c"], np.array([[1, 2], [3, 4]], dtype=np.float32), rows=2, repeated=0)
+
+
+@pytest.fixture
+def numbered() -> NumberedTokens:
+    return number_tokens(TEXTS, TokenRules(lower=False, keep_breaks=True))
+
+
+@pytest.fixture
+def vocabulary(numbered: NumberedTokens) -> Vocab:
+    return fit_vocabulary(numbered.select(np.array([0, 1])), max_size=3, min_freq=1)
+
+
+def test_the_most_frequent_tokens_come_first_and_equal_ones_by_alphabet(vocabulary: Vocab) -> None:
+    assert vocabulary.itos == ["<unk>", "<pad>", "b", "d", "a"]
+
+
+def test_rare_tokens_are_left_out(numbered: NumberedTokens) -> None:
+    assert fit_vocabulary(numbered, max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
+
+
+def test_unknown_tokens_share_a_number(numbered: NumberedTokens, vocabulary: Vocab) -> None:
+    reviews = encode(numbered, vocabulary)
+    assert reviews.tokens.tolist() == [2, 4, 0, 2, 3, 3, 2, 0]
+    assert reviews.offsets.tolist() == [0, 4, 7, 8]
+    assert reviews.tokens.dtype == torch.int32
+    assert reviews.labels.tolist() == [-1, -1, -1]
+
+
+def test_words_without_a_vector_get_a_normal_one_and_padding_none(vocabulary: Vocab) -> None:
+    matrix = embed(vocabulary, VECTORS, unknown_std=1.0, seed=3)
+    assert matrix.shape == (5, 2)
+    assert matrix[2].tolist() == [1, 2]
+    assert matrix[1].tolist() == [0, 0]
+    assert (matrix[[0, 3, 4]] != 0).all()
+    assert torch.equal(matrix, embed(vocabulary, VECTORS, unknown_std=1.0, seed=3))
+    assert not torch.equal(matrix, embed(vocabulary, VECTORS, unknown_std=1.0, seed=4))
+
+
+def test_unknown_words_may_start_at_zero(vocabulary: Vocab) -> None:
+    assert embed(vocabulary, VECTORS, unknown_std=0.0, seed=3)[[0, 3, 4]].abs().sum() == 0
+
+
+def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:
+    # Of the types b, d, a only b has a vector; it is 3 of the 7 tokens.
+    assert measure_coverage(vocabulary, VECTORS) == (1 / 3, 3 / 7)
+
+
+def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> None:
+    save_vocabulary(tmp_path / "vocabulary.json", vocabulary)
+    loaded = load_vocabulary(tmp_path / "vocabulary.json")
+    assert loaded.itos == vocabulary.itos
+    assert loaded.stoi == vocabulary.stoi
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": "b"}', "5"])
+def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str) -> None:
+    (tmp_path / "vocabulary.json").write_text(content)
+    with pytest.raises(InputError, match="is not a vocabulary"):
+        load_vocabulary(tmp_path / "vocabulary.json")
