@@ -59,7 +59,7 @@ class Own(Section):
     @model_validator(mode="after")
     def _names_differ(self) -> "Own":
         if self.labels[0] == self.labels[1]:
-            raise ValueError(f"labels must be two different names; got {self.labels}")
+            raise ValueError(f"labels must be two different names; got {', '.join(self.labels)}")
         columns = [self.text_column, self.label_column, self.split_column, self.group_column]
         named = [column for column in columns if column is not None]
         if len(set(named)) < len(named):
@@ -160,8 +160,8 @@ class Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for number, key in enumerate(keys):
             if key in keys[:number]:
-                line = node.value[number][0].start_mark.line + 1
-                raise InputError(f"{PARAMS}:{line}: the key {key!r} stands twice; keep one")
+                place = node.value[number][0].start_mark
+                raise yaml.constructor.ConstructorError(problem=f"the key {key!r} stands twice; keep one", problem_mark=place)
         return super().construct_mapping(node, deep)
 
 

@@ -65,7 +65,7 @@ def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0)
     random = np.random.default_rng(seed)
     return EncodedReviews(
         tokens=torch.from_numpy(random.integers(2, vocabulary_size, sum(lengths), dtype=np.int32)),
-        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        offsets=torch.from_numpy(np.cumsum([0, *lengths])),
         labels=torch.arange(len(lengths), dtype=torch.int8) % 2,
     )
 

@@ -50,20 +50,17 @@ def test_it_learns_what_can_be_learnt(cell: str) -> None:
     assert epochs[-1].train_loss < epochs[0].train_loss
 
 
-def test_the_model_is_left_with_its_best_epoch() -> None:
+def test_the_model_is_left_with_its_best_epoch_and_stops_when_patience_runs_out() -> None:
+    # With every validation label wrong, the more the model learns the worse it does.
+    wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
     model = small_model()
-    epochs = run(model, replace(CONFIG, learning_rate=0.3, clip_norm=None))  # so wild that the last is not the best
-    best = min(epochs, key=lambda epoch: epoch.validation_loss)
-    assert best.number < len(epochs)
-    logits = predict_logits(model, VALIDATION, CPU)
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, VALIDATION.labels.float())
+    epochs: list[Epoch] = []
+    best = train(model, TRAINING, wrong, replace(CONFIG, epochs=50, patience=3), CPU, epochs.append)
+    assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
+    assert len(epochs) == best.number + 3 < 50
+    logits = predict_logits(model, wrong, CPU)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wrong.labels.float())
     assert loss.item() == pytest.approx(best.validation_loss, abs=1e-6)
-
-
-def test_it_stops_when_patience_runs_out() -> None:
-    epochs = run(small_model(), replace(CONFIG, learning_rate=0.3, clip_norm=None, epochs=50, patience=2))
-    best = min(epochs, key=lambda epoch: epoch.validation_loss)
-    assert len(epochs) == best.number + 2 < 50
 
 
 def test_two_runs_give_the_same_bits() -> None:

@@ -4,14 +4,15 @@ The modules, in the order in which the data meets them; each imports only from t
 
     errors, files                    a user's mistake; outputs that appear whole or not at all
     corpus                           reviews in one Parquet file
+    split                            which reviews are held out
     fetch, sample, imdb, own         where reviews and vectors come from
-    split                            which reviews are held out for validation
     tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
     encoded                          ragged token ids and labels
     vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
     batches                          padded batches of like length
-    model, checkpoint                the classifier; its weights and configuration on disk
-    predict, train                   logits of reviews; the training loop
+    model                            the classifier
+    checkpoint, predict              its weights and configuration on disk; its logits of reviews
+    train                            the training loop
     baseline, metrics                the linear model to beat; figures and curves
 
 Letters in the shapes of tensors, everywhere:

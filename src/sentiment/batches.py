@@ -1,6 +1,5 @@
 """Padded batches of reviews of like length."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from sentiment.encoded import EncodedReviews
 
-POOL_BATCHES = 50  # enough for batches that are nearly free of padding, few enough to stay random
+JITTER = 0.05  # of the lengths: on IMDb, batches of 64 are then 3.5 % padding; without it 1.5 %, with 0.1 5.6 %
 
 
 class Batch(NamedTuple):
@@ -22,11 +21,11 @@ class Batch(NamedTuple):
 def shuffled_rows(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
     """Cut the reviews into batches of rows, (B,) int64 each, for one epoch.
 
-    All reviews are shuffled and cut into pools; within a pool they are sorted by length and cut into batches; the
-    batches are shuffled again. `lengths` is (N,) int64.
+    The reviews are sorted by length times a random factor between 1 and 1 + JITTER, so that a batch holds reviews of
+    like length, and others in each epoch. The batches are shuffled. `lengths` is (N,) int64.
     """
-    pools = torch.randperm(len(lengths), generator=generator).split(batch_size * POOL_BATCHES)
-    batches = [rows for pool in pools for rows in pool[lengths[pool].argsort(stable=True)].split(batch_size)]
+    factors = 1.0 + JITTER * torch.rand(len(lengths), generator=generator)
+    batches = (lengths * factors).argsort(stable=True).split(batch_size)
     return [batches[number] for number in torch.randperm(len(batches), generator=generator).tolist()]
 
 

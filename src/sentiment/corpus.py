@@ -1,5 +1,6 @@
 """A corpus: reviews in one Parquet file, with the same columns wherever they came from."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from sentiment.errors import InputError
 from sentiment.files import replacing
 
 SPLITS = ("train", "test", "unsup")
+SURROGATE = re.compile("[\ud800-\udfff]")
 ROW_GROUP_REVIEWS = 10_000  # bounds the memory of writing and of reading
 
 SCHEMA = pa.schema(
@@ -84,6 +86,8 @@ def _check(review: Review) -> None:
         )
     if not review.text.strip():
         raise InputError(f"{review.where}: the review is empty or only white space; remove it or give its text")
+    if SURROGATE.search(review.text):
+        raise InputError(f"{review.where}: the text holds half a surrogate pair, which is no character; mend it")
 
 
 def _table(batch: list[Review]) -> pa.Table:

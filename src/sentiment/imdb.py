@@ -4,6 +4,7 @@ Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL. 25,000 tr
 each positive (7 to 10 stars) and half negative (1 to 4), and 50,000 without a label.
 """
 
+import gzip
 import re
 import tarfile
 import zlib
@@ -17,6 +18,7 @@ from sentiment.errors import InputError
 REVIEW = re.compile(r"(train|test)/(pos|neg|unsup)/(\d+)_(\d+)\.txt")
 URLS = re.compile(r"(train|test)/urls_(pos|neg|unsup)\.txt")
 FILM = re.compile(r"/title/(tt\d+)")
+DRAIN_BYTES = 1 << 20
 LABELS = {"pos": 1, "neg": 0, "unsup": None}
 
 
@@ -32,8 +34,11 @@ def read_imdb(archive: Path) -> list[Review]:
     texts: dict[tuple[str, str, int, int], str] = {}
     films: dict[tuple[str, str], list[str]] = {}
     try:
-        # "r|gz" reads once from front to back; seeking would inflate the archive again and again.
-        with tarfile.open(archive, mode="r|gz") as tar, tqdm(desc="reviews", unit="", disable=None) as bar:
+        with (
+            gzip.open(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,  # read once, front to back: to seek is to inflate again
+            tqdm(desc="read", unit="review", disable=None) as bar,
+        ):
             for member in tar:
                 name = _safe_name(archive, member)
                 if match := REVIEW.fullmatch(name):
@@ -43,6 +48,8 @@ def read_imdb(archive: Path) -> list[Review]:
                 elif match := URLS.fullmatch(name):
                     part, kind = match.groups()
                     films[part, kind] = FILM.findall(_read_text(archive, tar, member))
+            while stream.read(DRAIN_BYTES):  # up to gzip's own checksum, which stands behind the last member
+                pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(f"{archive}: the archive is damaged or truncated ({error}); fetch it again") from error
     if not texts:

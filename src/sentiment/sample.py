@@ -11,7 +11,7 @@ The test reviews share no sentence with the others: a sentence belongs to one si
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -35,6 +35,7 @@ laboured soulless grim shabby incoherent dismaying vapid plodding stilted ponder
 hackneyed ham-fisted execrable interminable
 """.split()
 RANK_EXPONENT = 1.2  # Zipf's law
+ADJECTIVE_SLOTS = ("good", "bad", "either")
 
 # Whose verdict decides. {good} takes an adjective of the label's own polarity, {bad} one of the other.
 PLAIN = """
@@ -103,8 +104,6 @@ REVIEWS_A_FILM = 10
 VECTOR_SEED = 6  # of the vectors, which are the same whatever the corpus's own seed
 UNKNOWN_SHARE = 0.2  # of the grammar's words, left without a vector
 
-Fill = Callable[[str], str]
-
 
 def generate_reviews(count: int, seed: int) -> Iterator[Review]:
     """Yield `count` reviews: train and test, half of each positive, and unsup; each film stays in one split."""
@@ -153,12 +152,13 @@ def _sentence(random: np.random.Generator, templates: str, label: int, in_test: 
 def _fill(random: np.random.Generator, template: str, words: dict[str, list[str]]) -> str:
     """Put a word in the place of each {slot}, a slot that comes twice getting two draws."""
     parts = template.replace("}", "{").split("{")
-    return "".join(_draw(random, words[part]) if slot else part for part, slot in zip(parts, cycle((False, True))))
+    return "".join(_draw(random, part, words[part]) if slot else part for part, slot in zip(parts, cycle((False, True))))
 
 
-def _draw(random: np.random.Generator, words: list[str]) -> str:
-    """Draw a word by its rank r, from 1, with probability proportional to r ** -RANK_EXPONENT."""
-    weights = np.arange(1, len(words) + 1) ** -RANK_EXPONENT
+def _draw(random: np.random.Generator, slot: str, words: list[str]) -> str:
+    """Draw a word: an adjective by its rank r, from 1, with probability proportional to r ** -RANK_EXPONENT."""
+    exponent = RANK_EXPONENT if slot in ADJECTIVE_SLOTS else 0.0
+    weights = np.arange(1, len(words) + 1) ** -exponent
     return words[np.searchsorted(np.cumsum(weights), random.random() * weights.sum())]
 
 

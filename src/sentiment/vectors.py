@@ -103,9 +103,11 @@ def _is_header(line: bytes, dimension: int) -> bool:
 
 def _parse(values: list[bytes], where: str) -> npt.NDArray[np.float32]:
     try:
-        vector = np.array([float(value) for value in values], dtype=np.float32)
+        numbers = np.array([float(value) for value in values])
     except ValueError as error:
         raise InputError(f"{where}: every field after the word must be a number; {error}") from error
+    with np.errstate(over="ignore"):  # what is too great for float32 becomes infinite and is refused with it
+        vector = numbers.astype(np.float32)
     if not np.isfinite(vector).all():
         raise InputError(f"{where}: every number must be finite; got NaN or infinity")
     return vector

@@ -80,6 +80,8 @@ def load_vocabulary(path: Path) -> Vocab:
     """Read what `save_vocabulary` wrote."""
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
-        return Vocab(Counter(counts), specials=SPECIALS)
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: is not a vocabulary: {error}") from error
+    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
+        raise InputError(f"{path}: is not a vocabulary, which is a JSON object of tokens and their counts")
+    return Vocab(Counter(counts), specials=SPECIALS)

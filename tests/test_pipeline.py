@@ -1,0 +1,191 @@
+"""The pipeline as a user runs it: `dvc` in a fresh copy of the repository, on tiny corpora of each kind."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
+STAGES = ["download_corpus", "download_vectors", "prepare", "baseline", "train", "evaluate"]
+
+
+class Clone:
+    """A copy of the repository with its own git history and its own DVC cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        self.run("git", "init", "-q")
+        self.run("git", "config", "user.name", "Test")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.dvc("init", "-q")
+        self.dvc("config", "core.analytics", "false")
+        self.run("git", "add", ".")
+        self.run("git", "commit", "-q", "-m", "Start")
+
+    def run(self, *command: str, status: int = 0) -> str:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert result.returncode == status, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    def dvc(self, *arguments: str, status: int = 0) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, status=status)
+
+    def experiment(self, *changes: str) -> list[str]:
+        """Run the pipeline with changed parameters and return the stages that ran."""
+        settings = [argument for change in changes for argument in ("-S", change)]
+        return re.findall(r"Running stage '(\w+)'", self.dvc("exp", "run", *settings))
+
+    def metrics(self, name: str) -> dict[str, float]:
+        figures: dict[str, float] = json.loads((self.folder / "metrics" / f"{name}.json").read_text())
+        return figures
+
+    def digests(self) -> dict[str, str]:
+        """Return the sha256 of every output and metric."""
+        outputs = [path for top in ("data", "baseline", "model", "curves", "evaluation", "metrics")
+                   for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
+        return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline has run once on a small embedded corpus."""
+    clone = Clone(tmp_path_factory.mktemp("sample"))
+    assert sorted(clone.experiment(*SMALL)) == sorted(STAGES)
+    return clone
+
+
+def remote(key: str, path: Path) -> list[str]:
+    return [f"{key}.url={path.as_uri()}", f"{key}.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"]
+
+
+def test_a_second_run_runs_nothing(sample: Clone) -> None:
+    assert "Data and pipelines are up to date." in sample.dvc("repro")
+
+
+def test_outputs_are_the_same_bytes_in_another_place(sample: Clone, tmp_path: Path) -> None:
+    twin = Clone(tmp_path)
+    twin.experiment(*SMALL)
+    assert twin.digests() == sample.digests()
+
+
+def test_every_output_is_one_that_a_stage_declares(sample: Clone) -> None:
+    assert not sample.run("git", "status", "--porcelain", "--ignored", "data", "model").count("??")
+    assert not list(sample.folder.rglob("*.partial"))
+
+
+def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> None:
+    assert "evaluate" in sample.dvc("dag")
+    for name in ("accuracy", "validation_loss", "tokens_with_vector", "baseline_accuracy"):
+        assert name in sample.dvc("metrics", "show")
+    assert "train.epochs" in sample.dvc("params", "diff")
+    page = tmp_path / "plots"
+    sample.dvc("plots", "show", "--out", str(page))
+    text = (page / "index.html").read_text()
+    assert all(title in text for title in ("Loss by epoch", "ROC on the test reviews", "Calibration"))
+    assert "NaN" not in text
+
+
+def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
+    assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate"]
+
+
+def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
+    ran = sample.experiment(*SMALL, "prepare.max_vocab=50")
+    # The split is the same, so that the baseline has nothing to do.
+    assert ran == ["prepare", "train", "evaluate"]
+    assert sample.metrics("prepare")["vocabulary"] == 52
+
+
+def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    parameters = sample.folder / "params.yaml"
+    before = parameters.read_text()
+    try:
+        parameters.write_text(before.replace("617afb2f", "00000000"))
+        assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == {"download_vectors"}
+    finally:
+        parameters.write_text(before)
+
+
+def test_a_changed_comment_marks_the_stages_that_reach_the_module(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    for module, stages in {
+        "src/sentiment/batches.py": {"train", "evaluate"},
+        "src/sentiment/tokens.py": {"prepare"},
+        "src/sentiment/metrics.py": {"evaluate"},
+        "stages/params.py": set(STAGES),
+    }.items():
+        path = sample.folder / module
+        before = path.read_text()
+        try:
+            path.write_text(before + "# a comment\n")
+            assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, module
+        finally:
+            path.write_text(before)
+
+
+def test_imdbs_layout_from_a_file_address(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "imdb.tar.gz", imdb_members(120).items())
+    vectors = write_glove(tmp_path / "glove.txt")
+    (tmp_path / "clone").mkdir()
+    clone = Clone(tmp_path / "clone")
+    addresses = remote("download.imdb", archive) + remote("download.vectors", vectors)
+    assert sorted(clone.experiment(*SMALL, "download.corpus=imdb", *addresses)) == sorted(STAGES)
+    assert clone.metrics("prepare")["unsup_reviews"] == 12
+    assert clone.metrics("test")["reviews"] == 30
+    predictions = (clone.folder / "evaluation" / "predictions.csv").read_text().splitlines()
+    assert predictions[0] == "id,actual,predicted,probability"
+    assert predictions[1].startswith("test/")
+
+
+def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
+    vectors = write_glove(tmp_path / "glove.txt", 50)
+    (tmp_path / "clone").mkdir()
+    clone = Clone(tmp_path / "clone")
+    own = write_own_csv(clone.folder / "mine.csv", 150)
+    ran = clone.experiment(
+        *SMALL,
+        *remote("download.vectors", vectors),
+        "prepare.dimension=50",
+        "download.corpus=own",
+        "download.own.path=mine.csv",
+        "download.own.text_column=comment",
+        "download.own.label_column=verdict",
+        "download.own.group_column=film",
+        "download.own.labels=[bad,good]",
+    )
+    assert sorted(ran) == sorted(STAGES)
+    figures = clone.metrics("prepare")
+    assert figures["train_reviews"] + figures["validation_reviews"] + figures["test_reviews"] == 135
+
+    with own.open("a") as file:
+        file.write("One more review,good,Another film\n")
+    assert "changed deps" in clone.dvc("status", "download_corpus")
+
+    with own.open("a") as file:
+        file.write("A label that is not one,fine,Another film\n")
+    output = clone.dvc("repro", status=255)
+    assert "error: mine.csv:138: verdict must be one of bad, good; got 'fine'" in output
+    assert "Traceback" not in output
+
+
+def test_the_example_of_ones_own_reviews_is_read() -> None:
+    from sentiment.own import Columns, read_own
+
+    reviews = read_own(ROOT / "examples" / "reviews.csv", Columns("text", "label", None, None), ("neg", "pos"), 0.2, 7)
+    assert {review.label for review in reviews if review.split == "test"} == {0, 1}
