@@ -166,7 +166,7 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -178,7 +178,7 @@ def read_params(path: Path = PARAMS) -> Params:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 at byte {error.start}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, say
         raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return Params.model_validate(values)

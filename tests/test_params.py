@@ -1,5 +1,6 @@
 """What `params.yaml` may say, and how a mistake in it is told."""
 
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -24,8 +25,8 @@ BROKEN = [
     ("  layers: 1", "  layers: 1\n  wdith: 3", "model.wdith is not a key; those there are cell, hidden_size, layers,"),
     ("batch_size: 64", "batch_size: 64.5", "train.batch_size must be a valid integer; got 64.5"),
     ("batch_size: 64", "batch_size: 0", "train.batch_size must be greater than or equal to 1; got 0"),
-    ("learning_rate: 0.002", "learning_rate: fast", "train.learning_rate must be a valid number; got 'fast'"),
-    ("learning_rate: 0.002", "learning_rate: .nan", "train.learning_rate must be a finite number; got nan"),
+    ("learning_rate: 0.001", "learning_rate: fast", "train.learning_rate must be a valid number; got 'fast'"),
+    ("learning_rate: 0.001", "learning_rate: .nan", "train.learning_rate must be a finite number; got nan"),
     ("lower: true", "lower: 1", "prepare.lower must be a valid boolean; got 1"),
     ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
     ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
@@ -52,7 +53,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, right: str, wrong: str, m
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"5"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"5", b"a: 2020-13-45"])
 def test_any_other_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(InputError, match=r"params\.yaml"):
@@ -64,9 +65,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_params(tmp_path / "params.yaml")
 
 
+def test_a_checksum_that_begins_like_a_number_is_text(tmp_path: Path) -> None:
+    checksum = "122e105b" + "0" * 56
+    (tmp_path / "params.yaml").write_text(re.sub("sha256: [0-9a-f]+", f"sha256: {checksum}", TEXT))
+    assert read_params(tmp_path / "params.yaml").download.imdb.sha256 == checksum
+
+
 @pytest.mark.parametrize("text", ["2e-3", "2E-3", "+2.0e-3", "0.002"])
 def test_numbers_may_be_written_with_an_exponent(tmp_path: Path, text: str) -> None:
-    (tmp_path / "params.yaml").write_text(TEXT.replace("learning_rate: 0.002", f"learning_rate: {text}"))
+    (tmp_path / "params.yaml").write_text(TEXT.replace("learning_rate: 0.001", f"learning_rate: {text}"))
     assert read_params(tmp_path / "params.yaml").train.learning_rate == 0.002
 
 
