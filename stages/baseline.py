@@ -14,12 +14,13 @@ def baseline(params: Params) -> None:
     from sentiment.corpus import read_corpus
     from sentiment.encoded import ROW_DTYPES, load_tensors, save_tensors
 
-    rows = {split: numbers.numpy() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
+    rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
     corpus = read_corpus(CORPUS, ["label", "text"])
-    train, test = corpus.take(rows["train"]), corpus.take(rows["test"])
-    labels = np.array(train["label"], dtype=np.int8)
     probabilities = predict_baseline(
-        train["text"].to_pylist(), labels, test["text"].to_pylist(), params.baseline.inverse_penalty
+        texts=[corpus["text"][row] for row in rows["train"]],
+        labels=np.array([corpus["label"][row] for row in rows["train"]], dtype=np.int8),
+        new_texts=[corpus["text"][row] for row in rows["test"]],
+        inverse_penalty=params.baseline.inverse_penalty,
     )
     save_tensors(BASELINE, {"probabilities": torch.from_numpy(probabilities)})
 

@@ -25,7 +25,8 @@ def evaluate(params: Params) -> None:
     labels = reviews.labels.numpy()
     logits = predict_logits(checkpoint.model, reviews, choose_device()).double().numpy()
     baseline = load_tensors(BASELINE, {"probabilities": torch.float64})["probabilities"].numpy()
-    ids = read_corpus(CORPUS, ["id"])["id"].take(load_tensors(ROWS, ROW_DTYPES)["test"].numpy()).to_pylist()
+    all_ids = read_corpus(CORPUS, ["id"])["id"]
+    ids = [all_ids[row] for row in load_tensors(ROWS, ROW_DTYPES)["test"].tolist()]
 
     settings = params.evaluate
     figures = metrics.score(labels, logits, settings.calibration_bins)

@@ -161,7 +161,9 @@ class Loader(yaml.SafeLoader):
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 place = node.value[number][0].start_mark
-                raise yaml.constructor.ConstructorError(problem=f"the key {key!r} stands twice; keep one", problem_mark=place)
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key!r} stands twice; keep one", problem_mark=place
+                )
         return super().construct_mapping(node, deep)
 
 

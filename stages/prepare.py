@@ -22,7 +22,7 @@ def prepare(params: Params) -> None:
 
     settings = params.prepare
     corpus = read_corpus(CORPUS, ["split", "label", "group", "text"])
-    splits, labels, groups, texts = (column.to_pylist() for column in corpus.columns)
+    splits, labels, groups, texts = corpus.values()
     ties = [texts, groups] if settings.split_by == "group" else [texts]
     rows = rows_of_splits(splits, labels, ties, settings.validation_share, settings.seed)
     save_tensors(ROWS, {split: torch.from_numpy(numbers) for split, numbers in rows.items()})

@@ -28,7 +28,9 @@ def imdb_members(count: int = 60) -> dict[str, bytes]:
         members[f"{folder}/{number}_{rating}.txt"] = review.text.encode()
     for folder, last in numbers.items():
         part, kind = folder.split("/")
-        urls = (f"http://www.imdb.com/title/tt{len(folder)}{number // 3:04d}/usercomments\n" for number in range(last + 1))
+        urls = (
+            f"http://www.imdb.com/title/tt{len(folder)}{number // 3:04d}/usercomments\n" for number in range(last + 1)
+        )
         members[f"{part}/urls_{kind}.txt"] = "".join(urls).encode()
     return members
 

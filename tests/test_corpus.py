@@ -13,9 +13,8 @@ REVIEWS = [
 
 def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus.parquet", REVIEWS)
-    table = read_corpus(tmp_path / "corpus.parquet", SCHEMA.names)
-    assert table.schema.equals(SCHEMA)
-    assert table.to_pylist() == [{name: getattr(review, name) for name in SCHEMA.names} for review in REVIEWS]
+    columns = read_corpus(tmp_path / "corpus.parquet", SCHEMA.names)
+    assert columns == {name: [getattr(review, name) for review in REVIEWS] for name in SCHEMA.names}
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT[start : len(CONTENT) // 2 if fault == "close" else None])
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         pass
 
 
@@ -90,7 +90,7 @@ def test_a_broken_download_is_continued_where_it_stopped(server: Server, tmp_pat
 
 def test_a_later_run_continues_what_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.faults = ["close", "503", "503"]
-    with pytest.raises(InputError, match="gave up after 3 attempts.*run again to go on"):
+    with pytest.raises(InputError, match=r"gave up after 3 attempts.*run again to go on"):
         fetch(server.url, SHA256, tmp_path, attempts=3)
     assert not (tmp_path / SHA256).exists()
     assert fetch(server.url, SHA256, tmp_path).read_bytes() == CONTENT

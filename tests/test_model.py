@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sentiment.batches import pad_batch
-from sentiment.model import CELLS, POOLINGS, Classifier, Layer, Mirror
+from sentiment.model import CELLS, POOLINGS, Classifier, Layer, mirror
 from tests.conftest import random_reviews, small_model
 
 LENGTHS = [4, 9, 1, 6]
@@ -24,7 +24,9 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("settings", EVERY_MODEL, ids=str)
-def test_a_review_scores_the_same_alone_and_beside_a_longer_one_whatever_the_padding(settings: dict[str, object]) -> None:
+def test_a_review_scores_the_same_alone_and_beside_a_longer_one_whatever_the_padding(
+    settings: dict[str, object],
+) -> None:
     model = small_model(**settings).double().eval()
     tokens, lengths = batch()
     together = model(tokens, lengths)
@@ -60,7 +62,7 @@ def test_padded_reading_equals_packed_sequences_forward_and_backward(cell: str, 
     torch.manual_seed(0)
     layer = Layer(cell, 6, 5, bidirectional).double()
     packed_cell = CELLS[cell](6, 5, bidirectional=bidirectional).double()
-    weights = {name: weight for name, weight in layer.forward_cell.named_parameters()}
+    weights = dict(layer.forward_cell.named_parameters())
     if layer.backward_cell is not None:
         weights |= {f"{name}_reverse": weight for name, weight in layer.backward_cell.named_parameters()}
     packed_cell.load_state_dict(weights)
@@ -142,7 +144,7 @@ def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
 def test_mirror_has_the_right_gradient() -> None:
     mirrored = torch.tensor([[1, 2], [0, 1], [2, 0]])
     states = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda states: Mirror.apply(states, mirrored), states)
+    assert torch.autograd.gradcheck(lambda states: mirror(states, mirrored), states)
 
 
 def test_dropout_acts_in_training_alone_at_each_of_its_places() -> None:

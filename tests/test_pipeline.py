@@ -56,8 +56,12 @@ class Clone:
 
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
-        outputs = [path for top in ("data", "baseline", "model", "curves", "evaluation", "metrics")
-                   for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
+        outputs = [
+            path
+            for top in ("data", "baseline", "model", "curves", "evaluation", "metrics")
+            for path in sorted((self.folder / top).rglob("*"))
+            if path.is_file()
+        ]
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
 
 

@@ -6,7 +6,14 @@ from sentiment.sample import generate_reviews
 from sentiment.tokens import UNKNOWN, NumberedTokens, TokenRules, number_tokens
 
 AS_SPACY = TokenRules(lower=False, keep_breaks=True)
-HOSTILE = ["  two  spaces ", "don't\tstop\n\n", ":) :( great:) )", "\xa0\x85", "U.S.A. e-mail@example.org $5.50", "é\u200b"]
+HOSTILE = [
+    "  two  spaces ",
+    "don't\tstop\n\n",
+    ":) :( great:) )",
+    "\xa0\x85",
+    "U.S.A. e-mail@example.org $5.50",
+    "é\u200b",
+]
 
 
 def tokens_of(numbered: NumberedTokens) -> list[list[str]]:

@@ -66,7 +66,10 @@ def test_no_wanted_word_gives_an_empty_matrix(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (PLAIN + b"short 1 2\n", "v:4: must be a word and 3 numbers"),
-        (b"the 1 2 3 4\n", "v:1: must be a word and 3 numbers separated by single spaces; got 4 spaces in b'the 1 2 3 4"),
+        (
+            b"the 1 2 3 4\n",
+            "v:1: must be a word and 3 numbers separated by single spaces; got 4 spaces in b'the 1 2 3 4",
+        ),
         (b"3 4\n" + PLAIN, "v:1: must be a word and 3 numbers"),
         (PLAIN + b"\n", "v:4: must be"),
         (b"the 1 x 3\n", "v:1: every field after the word must be a number"),

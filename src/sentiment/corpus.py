@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,16 +16,15 @@ SPLITS = ("train", "test", "unsup")
 SURROGATE = re.compile("[\ud800-\udfff]")
 ROW_GROUP_REVIEWS = 10_000  # bounds the memory of writing and of reading
 
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("label", pa.int8()),
-        pa.field("rating", pa.int8()),
-        pa.field("group", pa.string()),
-        pa.field("text", pa.string(), nullable=False),
-    ]
-)
+COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "split": pa.string(),
+    "label": pa.int8(),
+    "rating": pa.int8(),
+    "group": pa.string(),
+    "text": pa.string(),
+}
+SCHEMA = pa.schema(COLUMNS)
 
 
 class Review(NamedTuple):
@@ -71,9 +70,9 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
                 )
 
 
-def read_corpus(path: Path, columns: list[str]) -> pa.Table:
-    """Read some columns of a corpus, every row, in the file's order."""
-    return pq.read_table(path, columns=columns)
+def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
+    """Read some columns of a corpus, all N rows, in the file's order."""
+    return pq.read_table(path, columns=columns).to_pydict()
 
 
 def _check(review: Review) -> None:

@@ -46,7 +46,11 @@ def load_encoded(path: Path) -> EncodedReviews:
     tensors = load_tensors(path, {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8})
     reviews = EncodedReviews(**tensors)
     ends = reviews.offsets[[0, -1]].tolist() if len(reviews.offsets) else None
-    if ends != [0, len(reviews.tokens)] or len(reviews.offsets) != len(reviews) + 1 or bool((reviews.lengths < 1).any()):
+    if (
+        ends != [0, len(reviews.tokens)]
+        or len(reviews.offsets) != len(reviews) + 1
+        or bool((reviews.lengths < 1).any())
+    ):
         raise InputError(f"{path}: its offsets do not fit its tokens and labels; run the prepare stage again")
     return reviews
 

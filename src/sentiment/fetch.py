@@ -41,9 +41,8 @@ def fetch(url: str, sha256: str, store: Path, attempts: int = 5, timeout_seconds
             if not _is_passing(error):
                 raise InputError(f"{url}: cannot be fetched: {_reason(error)}") from error
             if attempt + 1 == attempts:
-                raise InputError(
-                    f"{url}: gave up after {attempts} attempts: {_reason(error)}; what arrived is kept, run again to go on"
-                ) from error
+                advice = "what arrived is kept, run again to go on"
+                raise InputError(f"{url}: gave up after {attempts} attempts: {_reason(error)}; {advice}") from error
             time.sleep(PAUSE_SECONDS * 2**attempt)
     found = sha256_of(partial)
     if found != sha256:

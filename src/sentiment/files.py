@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
-        if path.is_dir():  # os.replace cannot put a folder in the place of one that is not empty
+        if path.is_dir():  # a rename cannot put a folder in the place of one that is not empty
             remove(path)
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         remove(partial)
         raise

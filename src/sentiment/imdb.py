@@ -80,7 +80,9 @@ def _safe_name(archive: Path, member: tarfile.TarInfo) -> str:
     """Return the member's path below the archive's top folder, or refuse what no honest archive has."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{archive}: the member {member.name!r} leads out of the archive's folder; do not trust this file")
+        raise InputError(
+            f"{archive}: the member {member.name!r} leads out of the archive's folder; do not trust this file"
+        )
     if not (member.isfile() or member.isdir()):
         raise InputError(f"{archive}: the member {member.name!r} is a link or a device; do not trust this file")
     return "/".join(path.parts[1:])

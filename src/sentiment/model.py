@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Classifier(nn.Module):
         directions = 2 if config.bidirectional else 1
         width = directions * config.hidden_size  # D * H
         inputs = [config.embedding_size] + [width] * (config.layers - 1)
-        self.layers = nn.ModuleList(Layer(config.cell, size, config.hidden_size, config.bidirectional) for size in inputs)
+        self.layers = nn.ModuleList(
+            Layer(config.cell, size, config.hidden_size, config.bidirectional) for size in inputs
+        )
         self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, directions) for name in config.pooling)
         self.output = nn.Linear(width * len(config.pooling), 1)
 
@@ -94,12 +96,18 @@ class Layer(nn.Module):
         states: Tensor = self.forward_cell(inputs)[0]  # (T, B, H)
         if self.backward_cell is None:
             return states
-        backward = Mirror.apply(self.backward_cell(Mirror.apply(inputs, mirrored))[0], mirrored)
+        backward = mirror(self.backward_cell(mirror(inputs, mirrored))[0], mirrored)
         return torch.cat([states, backward], dim=2)  # (T, B, 2 * H)
 
 
+def mirror(states: Tensor, mirrored: Tensor) -> Tensor:
+    """Return (T, B, I) whose row t of review b is states[mirrored[t, b], b]: each review reversed in its own length."""
+    reversed_states: Tensor = Mirror.apply(states, mirrored)  # type: ignore[no-untyped-call]
+    return reversed_states
+
+
 class Mirror(torch.autograd.Function):
-    """Reverse each review within its own length.
+    """The operation behind `mirror`.
 
     To mirror twice is to do nothing, so the gradient is mirrored the same way: a gather, where the general rule for
     indexing would add up into a tensor of zeros.
@@ -107,7 +115,7 @@ class Mirror(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, mirrored: Tensor) -> Tensor:
-        """Return (T, B, I) whose row t of review b is states[mirrored[t, b], b]."""
+        """Mirror states, (T, B, I)."""
         ctx.save_for_backward(mirrored)
         return states[mirrored, torch.arange(mirrored.shape[1], device=mirrored.device)]
 

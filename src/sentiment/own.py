@@ -87,7 +87,7 @@ def _draw_test(reviews: list[Review], share: float, seed: int) -> list[Review]:
         if review.label is None:
             raise InputError(f"{review.where}: has no label; without a split column every review needs one")
     labels = np.array([review.label for review in reviews], dtype=np.int8)
-    ties = [[review.text for review in reviews], [review.group for review in reviews]]
+    ties: list[list[str | None]] = [[review.text for review in reviews], [review.group for review in reviews]]
     in_test = hold_out(labels, ties, share, seed)
     return [review._replace(split="test" if test else "train") for review, test in zip(reviews, in_test, strict=True)]
 
@@ -143,7 +143,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             try:
                 yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(f"{where}: is not UTF-8 at byte {error.start} of the line; save the file as UTF-8") from error
+                raise InputError(
+                    f"{where}: is not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
+                ) from error
 
 
 READERS: dict[str, Callable[[Path], Iterator[Row]]] = {

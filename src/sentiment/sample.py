@@ -140,7 +140,12 @@ def _review(random: np.random.Generator, label: int, in_test: bool) -> str:
 def _sentence(random: np.random.Generator, templates: str, label: int, in_test: bool) -> str:
     """Fill in one of the templates, until the sentence is one of this side's."""
     own, other = (POSITIVE, NEGATIVE) if label else (NEGATIVE, POSITIVE)
-    words = {**WORDS, "good": own, "bad": other, "either": [word for pair in zip(POSITIVE, NEGATIVE, strict=True) for word in pair]}
+    words = {
+        **WORDS,
+        "good": own,
+        "bad": other,
+        "either": [word for pair in zip(POSITIVE, NEGATIVE, strict=True) for word in pair],
+    }
     choices = templates.strip().splitlines()
     while True:
         template = choices[random.integers(len(choices))]
@@ -152,14 +157,16 @@ def _sentence(random: np.random.Generator, templates: str, label: int, in_test: 
 def _fill(random: np.random.Generator, template: str, words: dict[str, list[str]]) -> str:
     """Put a word in the place of each {slot}, a slot that comes twice getting two draws."""
     parts = template.replace("}", "{").split("{")
-    return "".join(_draw(random, part, words[part]) if slot else part for part, slot in zip(parts, cycle((False, True))))
+    return "".join(
+        _draw(random, part, words[part]) if slot else part for part, slot in zip(parts, cycle((False, True)))
+    )
 
 
 def _draw(random: np.random.Generator, slot: str, words: list[str]) -> str:
     """Draw a word: an adjective by its rank r, from 1, with probability proportional to r ** -RANK_EXPONENT."""
     exponent = RANK_EXPONENT if slot in ADJECTIVE_SLOTS else 0.0
     weights = np.arange(1, len(words) + 1) ** -exponent
-    return words[np.searchsorted(np.cumsum(weights), random.random() * weights.sum())]
+    return words[int(np.searchsorted(np.cumsum(weights), random.random() * weights.sum()))]
 
 
 def _is_of_test(sentence: str) -> bool:

@@ -22,8 +22,8 @@ def rows_of_splits(
     names = np.array(splits)
     rows = {split: np.flatnonzero(names == split) for split in ("train", "test", "unsup")}
     train = rows["train"]
-    labels_of_train = np.array([labels[row] for row in train], dtype=np.int8)
-    held_out = hold_out(labels_of_train, [[keys[row] for row in train] for keys in ties], share, seed)
+    labels_of_train = np.array([labels[row] for row in train.tolist()], dtype=np.int8)
+    held_out = hold_out(labels_of_train, [[keys[row] for row in train.tolist()] for keys in ties], share, seed)
     return {**rows, "train": train[~held_out], "validation": train[held_out]}
 
 
@@ -54,7 +54,7 @@ def hold_out(
 
 
 def _units(reviews: int, ties: Sequence[Sequence[Hashable | None]]) -> npt.NDArray[np.int32]:
-    """Number the connected components of reviews that share keys, (N,)."""
+    """Return the number, (N,), of the connected component that each review is in by shared keys."""
     first: dict[tuple[int, Hashable], int] = {}
     edges = [
         (first.setdefault((kind, key), review), review)

@@ -86,8 +86,8 @@ def train(
             loss = binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
             if not torch.isfinite(loss):
                 raise InputError(
-                    f"the loss of epoch {number}, batch {position} of {len(batches)} is {loss.item()}; the weights were "
-                    "not updated with it: lower the learning rate or the greatest norm of the gradient"
+                    f"the loss of epoch {number}, batch {position} of {len(batches)} is {loss.item()}; "
+                    "lower the learning rate or the greatest norm of the gradient"
                 )
             optimizer.zero_grad()
             loss.backward()
