@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb test lint bench pins clean
+.PHONY: help run imdb predict test lint bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=
 show:
 	@echo; dvc metrics show
 	@echo; echo "Plots, to open in a browser:"; dvc plots show
+
+predict: $(BIN)/.run  ## Score a text with the trained model: make predict TEXT="I would never call it dull."
+	@python -m stages.predict "$(TEXT)"
 
 test: $(BIN)/.dev  ## Run the tests
 	pytest $(ARGS)

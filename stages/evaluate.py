@@ -14,16 +14,13 @@ def evaluate(params: Params) -> None:
     from sentiment.checkpoint import load_checkpoint
     from sentiment.corpus import read_corpus
     from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
-    from sentiment.errors import InputError
-    from sentiment.files import replacing, sha256_of, write_csv, write_json
+    from sentiment.files import replacing, write_csv, write_json
     from sentiment.predict import choose_device, predict_logits
 
-    checkpoint = load_checkpoint(MODEL)
-    if checkpoint.vocabulary_sha256 != sha256_of(VOCABULARY):
-        raise InputError(f"{MODEL} was trained with another vocabulary than {VOCABULARY}; train it again")
+    model = load_checkpoint(MODEL, VOCABULARY)
     reviews = load_encoded(TEST)
     labels = reviews.labels.numpy()
-    logits = predict_logits(checkpoint.model, reviews, choose_device()).double().numpy()
+    logits = predict_logits(model, reviews, choose_device()).double().numpy()
     baseline = load_tensors(BASELINE, {"probabilities": torch.float64})["probabilities"].numpy()
     all_ids = read_corpus(CORPUS, ["id"])["id"]
     ids = [all_ids[row] for row in load_tensors(ROWS, ROW_DTYPES)["test"].tolist()]

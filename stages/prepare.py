@@ -27,15 +27,15 @@ def prepare(params: Params) -> None:
     rows = rows_of_splits(splits, labels, ties, settings.validation_share, settings.seed)
     save_tensors(ROWS, {split: torch.from_numpy(numbers) for split, numbers in rows.items()})
 
-    rules = TokenRules(settings.lower, settings.keep_breaks)
+    rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens)
     numbered = number_tokens(tqdm(texts, desc="tokenize", unit="review", disable=None), rules)
     vocabulary = fit_vocabulary(numbered.select(rows["train"]), settings.max_vocab, settings.min_freq)
-    save_vocabulary(VOCABULARY, vocabulary)
+    save_vocabulary(VOCABULARY, vocabulary, rules)
 
     known_labels = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int8)
     sizes: dict[str, int] = {}
     for split, numbers in rows.items():
-        reviews = encode(numbered.select(numbers, settings.max_tokens), vocabulary)
+        reviews = encode(numbered.select(numbers), vocabulary)
         save_encoded(PREPARED / f"{split}.safetensors", replace(reviews, labels=known_labels[numbers]))
         sizes[f"{split}_reviews"] = len(reviews)
 

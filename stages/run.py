@@ -1,21 +1,31 @@
-"""What every stage does around its own work: read the parameters, and say a user's mistake in one line."""
+"""What every script around here does with a user's mistake: say it in one line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sentiment.errors import InputError
 from stages.params import Params, read_params
 
 
 def run(stage: Callable[[Params], None]) -> None:
-    """Run a stage; on a mistake of the user's, end with its one line on standard error and exit status 1.
+    """Read the parameters and run a stage.
 
     Stages import the heavy parts of the library inside, after this has read the parameters: PyTorch takes seconds to
     import, and a misspelt key should not.
     """
-    try:
+    with one_line_errors():
         stage(read_params())
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """On a mistake of the user's, end with its one line on standard error and exit status 1."""
+    try:
+        yield
     except InputError as error:
         sys.exit(f"error: {error}")
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename}: is not there; run the stages before this one, as dvc repro does")
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell reports for Ctrl-C

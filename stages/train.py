@@ -10,9 +10,9 @@ def train(params: Params) -> None:
     import torch
     from dvclive import Live
 
-    from sentiment.checkpoint import Checkpoint, save_checkpoint
+    from sentiment.checkpoint import save_checkpoint
     from sentiment.encoded import load_encoded, load_tensors
-    from sentiment.files import replacing, sha256_of, write_json
+    from sentiment.files import replacing, write_json
     from sentiment.model import ModelConfig, initial_model
     from sentiment.predict import choose_device
     from sentiment.train import Epoch, TrainConfig
@@ -50,7 +50,7 @@ def train(params: Params) -> None:
             device,
             report,
         )
-    save_checkpoint(MODEL, Checkpoint(model, sha256_of(VOCABULARY)))
+    save_checkpoint(MODEL, model, VOCABULARY)
     write_json(
         TRAIN_METRICS,
         {

@@ -35,6 +35,12 @@ def test_a_bad_review_is_named_and_nothing_is_left(tmp_path: Path, wrong: object
     assert not list(tmp_path.iterdir())
 
 
+def test_another_file_is_not_taken_for_a_corpus(tmp_path: Path) -> None:
+    (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
+        read_corpus(tmp_path / "corpus.parquet", ["text"])
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
     reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]

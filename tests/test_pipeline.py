@@ -7,10 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from sentiment.corpus import read_corpus
 from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +145,44 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_module(sample: Clone)
             assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, module
         finally:
             path.write_text(before)
+
+
+def test_every_key_can_be_set_from_the_command_line(sample: Clone) -> None:
+    def settings(section: dict[str, Any], place: str = "") -> Iterator[str]:
+        for key, value in section.items():
+            if isinstance(value, dict):
+                yield from settings(value, f"{place}{key}.")
+            else:
+                yield f"{place}{key}=" + json.dumps(value).replace('"', "")
+
+    every_key = list(settings(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
+    assert len(every_key) > 40
+    sample.dvc("exp", "run", "--queue", *(argument for setting in every_key for argument in ("-S", setting)))
+    sample.dvc("queue", "remove", "--all")
+
+
+def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: is not")
+
+
+def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    corpus = read_corpus(sample.folder / "data" / "corpus.parquet", ["id", "text"])
+    texts = dict(zip(corpus["id"], corpus["text"], strict=True))
+    rows = (sample.folder / "evaluation" / "predictions.csv").read_text().splitlines()[1:6]
+    ids, expected = zip(*((row.split(",")[0], float(row.split(",")[3])) for row in rows), strict=True)
+    output = sample.run(sys.executable, "-m", "stages.predict", *(texts[name] for name in ids))
+    found = [float(line.split()[0]) for line in output.splitlines()]
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_imdbs_layout_from_a_file_address(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import spacy
 from sentiment.sample import generate_reviews
 from sentiment.tokens import UNKNOWN, NumberedTokens, TokenRules, number_tokens
 
-AS_SPACY = TokenRules(lower=False, keep_breaks=True)
+AS_SPACY = TokenRules(lower=False, keep_breaks=True, max_tokens=None)
 HOSTILE = [
     "  two  spaces ",
     "don't\tstop\n\n",
@@ -37,8 +37,8 @@ def test_types_are_numbered_by_first_appearance() -> None:
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (TokenRules(lower=False, keep_breaks=False), ["Good", ".", "Not", "Bad"]),
-        (TokenRules(lower=True, keep_breaks=False), ["good", ".", "not", "bad"]),
+        (TokenRules(lower=False, keep_breaks=False, max_tokens=None), ["Good", ".", "Not", "Bad"]),
+        (TokenRules(lower=True, keep_breaks=False, max_tokens=None), ["good", ".", "not", "bad"]),
     ],
 )
 def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: list[str]) -> None:
@@ -51,12 +51,16 @@ def test_breaks_may_be_kept() -> None:
 
 @pytest.mark.parametrize("text", ["", "<br />", " "])
 def test_every_review_has_a_token(text: str) -> None:
-    words = tokens_of(number_tokens([text], TokenRules(lower=True, keep_breaks=False)))
+    words = tokens_of(number_tokens([text], TokenRules(lower=True, keep_breaks=False, max_tokens=None)))
     assert words == [[UNKNOWN] if text == "" else [" "]]
 
 
-def test_a_selection_keeps_order_and_first_tokens() -> None:
+def test_the_first_tokens_may_be_all_that_is_kept() -> None:
+    rules = TokenRules(lower=False, keep_breaks=True, max_tokens=2)
+    assert tokens_of(number_tokens(["a b c", "d", ""], rules)) == [["a", "b"], ["d"], [UNKNOWN]]
+
+
+def test_a_selection_keeps_its_order() -> None:
     numbered = number_tokens(["a b c", "d", "e f"], AS_SPACY)
     assert tokens_of(numbered.select(np.array([2, 0]))) == [["e", "f"], ["a", "b", "c"]]
-    assert tokens_of(numbered.select(np.array([2, 0]), max_tokens=1)) == [["e"], ["a"]]
     assert tokens_of(numbered.select(np.array([], dtype=np.int64))) == []

@@ -18,12 +18,13 @@ from sentiment.vocabulary import (
 )
 
 TEXTS = ["b a c b", "d d b", "e"]
+RULES = TokenRules(lower=False, keep_breaks=True, max_tokens=None)
 VECTORS = WordVectors(["b", "c"], np.array([[1, 2], [3, 4]], dtype=np.float32), rows=2, repeated=0)
 
 
 @pytest.fixture
 def numbered() -> NumberedTokens:
-    return number_tokens(TEXTS, TokenRules(lower=False, keep_breaks=True))
+    return number_tokens(TEXTS, RULES)
 
 
 @pytest.fixture
@@ -67,13 +68,16 @@ def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:
 
 
 def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> None:
-    save_vocabulary(tmp_path / "vocabulary.json", vocabulary)
-    loaded = load_vocabulary(tmp_path / "vocabulary.json")
+    save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
+    loaded, rules = load_vocabulary(tmp_path / "vocabulary.json")
+    assert rules == RULES
     assert loaded.itos == vocabulary.itos
     assert loaded.stoi == vocabulary.stoi
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"a": "b"}', "5"])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"counts": {"a": "b"}, "rules": {}}', '{"counts": {"a": 1}, "rules": {"x": 1}}']
+)
 def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str) -> None:
     (tmp_path / "vocabulary.json").write_text(content)
     with pytest.raises(InputError, match="is not a vocabulary"):

@@ -20,6 +20,7 @@ class TokenRules:
 
     lower: bool  # put each token in lower case, after tokenizing
     keep_breaks: bool  # leave HTML's "<br />" in; else a run of them becomes one space
+    max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
 
 
 class NumberedTokens(NamedTuple):
@@ -29,11 +30,9 @@ class NumberedTokens(NamedTuple):
     ids: npt.NDArray[np.int32]  # (M,), numbers into `types`
     offsets: npt.NDArray[np.int64]  # (N + 1,), review n is ids[offsets[n]:offsets[n + 1]]
 
-    def select(self, rows: npt.NDArray[np.int64], max_tokens: int | None = None) -> "NumberedTokens":
-        """Return the reviews in `rows`, (n,), in that order, and of each at most its first `max_tokens`."""
+    def select(self, rows: npt.NDArray[np.int64]) -> "NumberedTokens":
+        """Return the reviews in `rows`, (n,), in that order."""
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        if max_tokens is not None:
-            lengths = np.minimum(lengths, max_tokens)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)  # place of each token in its review
         return NumberedTokens(self.types, self.ids[np.repeat(starts, lengths) + within], offsets)
@@ -50,7 +49,7 @@ def number_tokens(texts: Iterable[str], rules: TokenRules) -> NumberedTokens:
     for text in texts:
         if not rules.keep_breaks:
             text = BREAKS.sub(" ", text)
-        words = [token.text for token in tokenizer(text)] or [UNKNOWN]
+        words = [token.text for token in tokenizer(text)[: rules.max_tokens]] or [UNKNOWN]
         if rules.lower:
             words = [word.lower() for word in words]
         ids.extend([numbers.setdefault(word, len(numbers)) for word in words])

@@ -5,6 +5,7 @@ Nothing else in the project imports torchtext. Its release 0.6 holds the API tha
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchtext.vocab import Vocab
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.files import write_json
-from sentiment.tokens import UNKNOWN, NumberedTokens
+from sentiment.tokens import UNKNOWN, NumberedTokens, TokenRules
 from sentiment.vectors import WordVectors
 
 PADDING = "<pad>"
@@ -71,17 +72,17 @@ def measure_coverage(vocabulary: Vocab, vectors: WordVectors) -> tuple[float, fl
     return sum(token in covered for token in types) / len(types), tokens / vocabulary.freqs.total()
 
 
-def save_vocabulary(path: Path, vocabulary: Vocab) -> None:
-    """Write the counts of the tokens kept, from which `load_vocabulary` makes the same vocabulary again."""
-    write_json(path, {token: vocabulary.freqs[token] for token in vocabulary.itos[len(SPECIALS) :]})
+def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
+    """Write all that turns another text into the same numbers: the rules, and the counts of the tokens kept."""
+    counts = {token: vocabulary.freqs[token] for token in vocabulary.itos[len(SPECIALS) :]}
+    write_json(path, {"rules": asdict(rules), "counts": counts})
 
 
-def load_vocabulary(path: Path) -> Vocab:
-    """Read what `save_vocabulary` wrote."""
+def load_vocabulary(path: Path) -> tuple[Vocab, TokenRules]:
+    """Read what `save_vocabulary` wrote; the counts alone decide the vocabulary."""
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is not a vocabulary: {error}") from error
-    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
-        raise InputError(f"{path}: is not a vocabulary, which is a JSON object of tokens and their counts")
-    return Vocab(Counter(counts), specials=SPECIALS)
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        counts = {str(token): int(count) for token, count in saved["counts"].items()}
+        return Vocab(Counter(counts), specials=SPECIALS), TokenRules(**saved["rules"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: is not a vocabulary: {error!r}") from error
