@@ -1,10 +1,10 @@
 """The embedded corpus: short film reviews from a grammar of our own, and word vectors to match.
 
-It is made so that counting words is not enough. What decides a review is the one sentence in which the reviewer
-gives a verdict. It is negated as often as not ("at no point did it strike me as dull"), half of the negations and their
-adjective stand words apart, it may yield to a contrast ("I expected something tender, but what I got was clumsy"), and
-it stands anywhere among sentences that tell the plot and sentences that report what others thought, whose adjectives
-say nothing about the label. A model has to read whose opinion it is, and which way it is turned.
+It is made so that counting words is not enough. What decides a review is the one sentence in which the reviewer gives a
+verdict. It may be negated, words away from the adjective ("At no point did the plot strike me as dull."), or turn upon
+itself ("I expected something tender, but what I got was clumsy."), and it stands anywhere among sentences that tell the
+plot and sentences that report what others thought, whose adjectives say nothing about the label. A model has to read
+whose opinion it is, and which way it is turned.
 
 The test reviews share no sentence with the others: a sentence belongs to one side by its own digest.
 """
@@ -34,6 +34,7 @@ tiresome grating lazy forgettable bland crude muddled wooden sloppy tasteless pr
 laboured soulless grim shabby incoherent dismaying vapid plodding stilted ponderous mawkish inept turgid soporific
 hackneyed ham-fisted execrable interminable
 """.split()
+EITHER = [word for pair in zip(POSITIVE, NEGATIVE, strict=True) for word in pair]
 RANK_EXPONENT = 1.2  # Zipf's law
 ADJECTIVE_SLOTS = ("good", "bad", "either")
 
@@ -99,6 +100,7 @@ WORDS = {
 }
 TITLES = "Harbour Lantern Orchard Winter Mirror River Garden Bridge Island Letter Summer Stranger".split()
 
+VERDICTS, VERDICT_SHARES = (PLAIN, NEGATED, CONTRAST), (0.45, 0.3, 0.25)
 TEST_SHARE, UNSUP_SHARE = 0.25, 0.1
 REVIEWS_A_FILM = 10
 VECTOR_SEED = 6  # of the vectors, which are the same whatever the corpus's own seed
@@ -127,8 +129,7 @@ def generate_reviews(count: int, seed: int) -> Iterator[Review]:
 
 def _review(random: np.random.Generator, label: int, in_test: bool) -> str:
     """Compose one review: the verdict somewhere among hearsay and plot, now and then in two paragraphs."""
-    kinds = (PLAIN, NEGATED, CONTRAST)
-    verdict = kinds[random.choice(len(kinds), p=[0.45, 0.3, 0.25])]
+    verdict = VERDICTS[random.choice(len(VERDICTS), p=VERDICT_SHARES)]
     around = [HEARSAY] * random.integers(0, 3) + [NEUTRAL] * random.integers(1, 5)
     order = [around[number] for number in random.permutation(len(around))]
     order.insert(int(random.integers(0, len(order) + 1)), verdict)
@@ -140,12 +141,7 @@ def _review(random: np.random.Generator, label: int, in_test: bool) -> str:
 def _sentence(random: np.random.Generator, templates: str, label: int, in_test: bool) -> str:
     """Fill in one of the templates, until the sentence is one of this side's."""
     own, other = (POSITIVE, NEGATIVE) if label else (NEGATIVE, POSITIVE)
-    words = {
-        **WORDS,
-        "good": own,
-        "bad": other,
-        "either": [word for pair in zip(POSITIVE, NEGATIVE, strict=True) for word in pair],
-    }
+    words = {**WORDS, "good": own, "bad": other, "either": EITHER}
     choices = templates.strip().splitlines()
     while True:
         template = choices[random.integers(len(choices))]
@@ -174,7 +170,7 @@ def _is_of_test(sentence: str) -> bool:
 
 
 def write_vectors(path: Path, dimension: int = 100) -> None:
-    """Write vectors of most of the grammar's words in GloVe's text format.
+    """Write vectors of most of the grammar's words, of `dimension` numbers, in GloVe's text format.
 
     Words that fill the same slot share a direction, as words of one use do in GloVe, and adjectives lean to either side
     of one more direction by their polarity; the rest is noise.
