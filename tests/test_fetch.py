@@ -123,7 +123,7 @@ def test_other_bytes_never_take_the_name(server: Server, tmp_path: Path) -> None
 
 def test_a_refusal_is_not_repeated(server: Server, tmp_path: Path) -> None:
     server.faults = ["404"]
-    with pytest.raises(InputError, match="Not Found"):
+    with pytest.raises(InputError, match="HTTP Error 404: Not Found"):
         fetch(server.url, SHA256, tmp_path)
     assert len(server.ranges) == 1
 

@@ -94,4 +94,6 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "") or error) or type(error).__name__
+    """Return what went wrong; of a URLError, which is only a wrapper, what it wraps."""
+    cause = error.reason if type(error) is urllib.error.URLError else error
+    return str(cause) or type(cause).__name__
