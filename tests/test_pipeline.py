@@ -153,7 +153,7 @@ def test_every_key_can_be_set_from_the_command_line(sample: Clone) -> None:
             if isinstance(value, dict):
                 yield from settings(value, f"{place}{key}.")
             else:
-                yield f"{place}{key}=" + json.dumps(value).replace('"', "")
+                yield f"{place}{key}={json.dumps(value)}"  # in quotes, as an address with a ~ in it must be
 
     every_key = list(settings(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
     assert len(every_key) > 40
