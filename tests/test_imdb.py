@@ -61,9 +61,11 @@ def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_a_review_without_a_film_is_named(tmp_path: Path) -> None:
-    members = {**MEMBERS, "test/urls_pos.txt": b"http://www.imdb.com/title/tt1/usercomments\n"}
-    with pytest.raises(InputError, match=r"test/pos/1_8\.txt has no line in test/urls_pos\.txt, which has 1 film"):
-        read_imdb(write_archive(tmp_path / "a.tar.gz", members.items()))
+    address = b"http://www.imdb.com/title/tt1/usercomments\n"
+    for urls in (address, address + b"http://www.imdb.com/\n" + address):
+        members = {**MEMBERS, "test/urls_pos.txt": urls}
+        with pytest.raises(InputError, match=r"test/pos/1_8\.txt has no film in line 2 of test/urls_pos\.txt"):
+            read_imdb(write_archive(tmp_path / "a.tar.gz", members.items()))
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentiment.errors import InputError
 from sentiment.split import hold_out, rows_of_splits
 
 LABELS = st.lists(st.integers(0, 1), min_size=4, max_size=60)
@@ -40,6 +42,14 @@ def test_films_as_large_as_imdbs_leave_the_split_close_to_its_share() -> None:
     held_out = hold_out(labels, [films], 0.3, 1234)
     for label in (0, 1):
         assert abs(held_out[labels == label].mean() - 0.3) < 0.005
+
+
+@pytest.mark.parametrize("groups", [["one film"] * 8, None])
+def test_a_side_without_one_of_the_labels_is_refused(groups: list[str] | None) -> None:
+    ties = [groups] if groups else []
+    labels = [0, 1] * 4 if groups else [0, 0, 0, 0, 0, 0, 0, 1]
+    with pytest.raises(InputError, match="the validation split would lack one of the labels"):
+        rows_of_splits(["train"] * 8, labels, ties, 0.3, 0)
 
 
 def test_the_rows_of_all_splits_are_all_rows() -> None:

@@ -32,7 +32,7 @@ def read_imdb(archive: Path) -> list[Review]:
     path leads out of the archive's folder, for text that is not UTF-8 and for a review without an address.
     """
     texts: dict[tuple[str, str, int, int], str] = {}
-    films: dict[tuple[str, str], list[str]] = {}
+    films: dict[tuple[str, str], list[str | None]] = {}
     try:
         with (
             gzip.open(archive) as stream,
@@ -47,7 +47,8 @@ def read_imdb(archive: Path) -> list[Review]:
                     bar.update()
                 elif match := URLS.fullmatch(name):
                     part, kind = match.groups()
-                    films[part, kind] = FILM.findall(_read_text(archive, tar, member))
+                    lines = _read_text(archive, tar, member).splitlines()
+                    films[part, kind] = [match[1] if (match := FILM.search(line)) else None for line in lines]
             while stream.read(DRAIN_BYTES):  # up to gzip's own checksum, which stands behind the last member
                 pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -61,10 +62,12 @@ def read_imdb(archive: Path) -> list[Review]:
     return sorted(reviews, key=lambda review: review.id)
 
 
-def _review(archive: Path, part: str, kind: str, number: int, rating: int, text: str, films: list[str]) -> Review:
+def _review(
+    archive: Path, part: str, kind: str, number: int, rating: int, text: str, films: list[str | None]
+) -> Review:
     name = f"{part}/{kind}/{number}_{rating}"
-    if number >= len(films):
-        raise InputError(f"{archive}: {name}.txt has no line in {part}/urls_{kind}.txt, which has {len(films):,} films")
+    if number >= len(films) or films[number] is None:
+        raise InputError(f"{archive}: {name}.txt has no film in line {number + 1} of {part}/urls_{kind}.txt")
     return Review(
         id=name,
         split="unsup" if kind == "unsup" else part,

@@ -7,6 +7,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sentiment.errors import InputError
+
 
 def rows_of_splits(
     splits: Sequence[str],
@@ -17,13 +19,20 @@ def rows_of_splits(
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Return which of the N reviews are in train, validation, test and unsup, in their order.
 
-    `share` of those that the corpus calls train are held out for validation, as `hold_out` does.
+    `share` of those that the corpus calls train are held out for validation, as `hold_out` does. Raises InputError if
+    that leaves one side without one of the labels.
     """
     names = np.array(splits)
     rows = {split: np.flatnonzero(names == split) for split in ("train", "test", "unsup")}
     train = rows["train"]
     labels_of_train = np.array([labels[row] for row in train.tolist()], dtype=np.int8)
     held_out = hold_out(labels_of_train, [[keys[row] for row in train.tolist()] for keys in ties], share, seed)
+    for side, name in ((held_out, "validation"), (~held_out, "train")):
+        if len(np.unique(labels_of_train[side])) < 2:
+            raise InputError(
+                f"the {name} split would lack one of the labels: there are too few reviews, or those that share a "
+                "group are too many to hold them out together; give more, or split by review"
+            )
     return {**rows, "train": train[~held_out], "validation": train[held_out]}
 
 
