@@ -21,7 +21,7 @@ imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=
 
 .PHONY: show
 show:
-	@echo; dvc metrics show
+	@for stage in prepare train test; do echo; dvc metrics show metrics/$$stage.json; done
 	@echo; echo "Plots, to open in a browser:"; dvc plots show
 
 predict: $(BIN)/.run  ## Score a text with the trained model: make predict TEXT="I would never call it dull."
