@@ -4,8 +4,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from sentiment.encoded import load_tensors, save_tensors
 from sentiment.errors import InputError
 from sentiment.files import replacing, sha256_of, write_json
@@ -32,8 +30,7 @@ def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:
     try:
         saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         config = ModelConfig(**{**saved["model"], "pooling": tuple(saved["model"]["pooling"])})
-        with torch.device("meta"):  # shapes alone; the weights come from the file
-            model = Classifier(config)
+        model = Classifier(config)
         vocabulary_sha256 = saved["vocabulary_sha256"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder / CONFIG}: is not the configuration of a model: {error!r}") from error
@@ -47,5 +44,5 @@ def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:
                 f"{folder / WEIGHTS}: {name} must be of shape {tuple(tensor.shape)} as {CONFIG} says; "
                 f"got {tuple(weights[name].shape)}"
             )
-    model.load_state_dict(weights, assign=True)
+    model.load_state_dict(weights)
     return model.eval()

@@ -12,10 +12,12 @@ The test reviews share no sentence with the others: a sentence belongs to one si
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from sentiment.corpus import Review
 from sentiment.files import replacing
@@ -160,9 +162,13 @@ def _fill(random: np.random.Generator, template: str, words: dict[str, list[str]
 
 def _draw(random: np.random.Generator, slot: str, words: list[str]) -> str:
     """Draw a word: an adjective by its rank r, from 1, with probability proportional to r ** -RANK_EXPONENT."""
-    exponent = RANK_EXPONENT if slot in ADJECTIVE_SLOTS else 0.0
-    weights = np.arange(1, len(words) + 1) ** -exponent
-    return words[int(np.searchsorted(np.cumsum(weights), random.random() * weights.sum()))]
+    thresholds = _thresholds(len(words), RANK_EXPONENT if slot in ADJECTIVE_SLOTS else 0.0)
+    return words[int(np.searchsorted(thresholds, random.random() * thresholds[-1]))]
+
+
+@cache
+def _thresholds(count: int, exponent: float) -> npt.NDArray[np.float64]:
+    return np.cumsum(np.arange(1, count + 1) ** -exponent)
 
 
 def _is_of_test(sentence: str) -> bool:
@@ -180,7 +186,7 @@ def write_vectors(path: Path, dimension: int = 100) -> None:
     kinds = {"positive": POSITIVE, "negative": NEGATIVE, **WORDS}
     templates = re.sub(r"{\w+}", "", PLAIN + NEGATED + CONTRAST + HEARSAY + NEUTRAL)
     frame = sorted(set(re.findall(r"[a-z]+|[.,]", templates.lower())))
-    rows: dict[str, np.ndarray] = {}
+    rows: dict[str, npt.NDArray[np.float64]] = {}
     for kind, members in [*kinds.items(), ("frame", frame)]:
         centre = random.standard_normal(dimension) * (0.0 if kind == "frame" else 0.5)
         lean = {"positive": 0.3, "negative": -0.3}.get(kind, 0.0)
