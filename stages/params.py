@@ -175,7 +175,8 @@ Loader.add_implicit_resolver(
 def read_params(path: Path = PARAMS) -> Params:
     """Read and check the parameters; raises InputError that names the key, the value and what is allowed."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
+        with path.open(encoding="utf-8") as file:
+            values = yaml.load(file, Loader)  # noqa: S506, a SafeLoader
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
     except UnicodeDecodeError as error:
@@ -185,7 +186,8 @@ def read_params(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        first, *others = error.errors()
+        # A misspelt key is also one that is missing; what is there says more than what is not.
+        first, *others = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         more = f" (and {len(others)} more like it)" if others else ""
         raise InputError(f"{path}: {_describe(first)}{more}") from error
 

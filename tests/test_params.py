@@ -21,7 +21,7 @@ TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 BROKEN = [
     ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
-    ("  cell:", "  cel:", "model.cell is missing; every key must be given"),
+    ("  cell:", "  cel:", "model.cel is not a key; those there are cell, hidden_size,"),
     ("  layers: 1", "  layers: 1\n  wdith: 3", "model.wdith is not a key; those there are cell, hidden_size, layers,"),
     ("batch_size: 64", "batch_size: 64.5", "train.batch_size must be a valid integer; got 64.5"),
     ("batch_size: 64", "batch_size: 0", "train.batch_size must be greater than or equal to 1; got 0"),
@@ -38,7 +38,11 @@ BROKEN = [
     ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
     ("  epochs: 10", "  epochs: 10\n  epochs: 20", "the key 'epochs' stands twice; keep one"),
     ("train:", "train: [", "is not valid YAML"),
-    ("evaluate:", "evaluat:", "evaluate is missing"),
+    (
+        "evaluate:",
+        "evaluat:",
+        "evaluat is not a key; those there are download, prepare, baseline,",
+    ),
 ]
 
 
