@@ -36,7 +36,7 @@ BROKEN = [
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
     ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
-    ("  epochs: 10", "  epochs: 10\n  epochs: 20", "the key 'epochs' stands twice; keep one"),
+    ("  epochs: 8", "  epochs: 8\n  epochs: 20", "the key 'epochs' stands twice; keep one"),
     ("train:", "train: [", "is not valid YAML"),
     (
         "evaluate:",
