@@ -1,7 +1,7 @@
 """Measure the model on the test reviews; nothing before this stage has read their labels."""
 
 from stages.params import Params
-from stages.paths import BASELINE, CORPUS, EVALUATION, MODEL, ROWS, TEST, TEST_METRICS, VOCABULARY
+from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, MODEL, ROWS, TEST_METRICS, VOCABULARY
 from stages.run import run
 
 
@@ -18,7 +18,7 @@ def evaluate(params: Params) -> None:
     from sentiment.predict import choose_device, predict_logits
 
     model = load_checkpoint(MODEL, VOCABULARY)
-    reviews = load_encoded(TEST)
+    reviews = load_encoded(ENCODED["test"])
     labels = reviews.labels.numpy()
     logits = predict_logits(model, reviews, choose_device()).double().numpy()
     baseline = load_tensors(BASELINE, {"probabilities": torch.float64})["probabilities"].numpy()

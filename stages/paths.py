@@ -9,10 +9,7 @@ VECTORS = Path("data/vectors")
 
 PREPARED = Path("data/prepared")
 ROWS = PREPARED / "rows.safetensors"  # which rows of the corpus are in which split
-TRAIN = PREPARED / "train.safetensors"
-VALIDATION = PREPARED / "validation.safetensors"
-TEST = PREPARED / "test.safetensors"
-UNSUP = PREPARED / "unsup.safetensors"
+ENCODED = {split: PREPARED / f"{split}.safetensors" for split in ("train", "validation", "test", "unsup")}
 VOCABULARY = PREPARED / "vocabulary.json"
 EMBEDDINGS = PREPARED / "embeddings.safetensors"
 PREPARE_METRICS = Path("metrics/prepare.json")

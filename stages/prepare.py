@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from stages.params import Params
-from stages.paths import CORPUS, EMBEDDINGS, PREPARE_METRICS, PREPARED, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
 from stages.run import run
 
 
@@ -36,7 +36,7 @@ def prepare(params: Params) -> None:
     sizes: dict[str, int] = {}
     for split, numbers in rows.items():
         reviews = encode(numbered.select(numbers), vocabulary)
-        save_encoded(PREPARED / f"{split}.safetensors", replace(reviews, labels=known_labels[numbers]))
+        save_encoded(ENCODED[split], replace(reviews, labels=known_labels[numbers]))
         sizes[f"{split}_reviews"] = len(reviews)
 
     vectors = read_vectors(VECTORS, settings.dimension, vocabulary.itos)

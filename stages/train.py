@@ -1,7 +1,7 @@
 """Train the classifier on the training reviews, and keep its best epoch by the validation reviews."""
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, MODEL, TRAIN, TRAIN_METRICS, VALIDATION, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, MODEL, TRAIN_METRICS, VOCABULARY
 from stages.run import run
 
 
@@ -44,8 +44,8 @@ def train(params: Params) -> None:
 
         best = fit(
             model,
-            load_encoded(TRAIN),
-            load_encoded(VALIDATION),
+            load_encoded(ENCODED["train"]),
+            load_encoded(ENCODED["validation"]),
             TrainConfig(**params.train.model_dump()),
             device,
             report,

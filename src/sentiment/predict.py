@@ -17,9 +17,9 @@ def predict_logits(model: Classifier, reviews: EncodedReviews, device: torch.dev
     on_device = reviews.to(device)
     logits = torch.empty(len(reviews), device=device)
     with torch.inference_mode():
-        for rows in sorted_rows(reviews.lengths, BATCH_SIZE):
-            batch = pad_batch(on_device, rows.to(device))
-            logits[rows.to(device)] = model(batch.tokens, batch.lengths)
+        for rows in sorted_rows(on_device.lengths, BATCH_SIZE):
+            batch = pad_batch(on_device, rows)
+            logits[rows] = model(batch.tokens, batch.lengths)
     model.train(was_training)
     return logits.cpu()
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sentiment.corpus import SPLITS
 from sentiment.errors import InputError
 
 
@@ -23,7 +24,7 @@ def rows_of_splits(
     that leaves one side without one of the labels.
     """
     names = np.array(splits)
-    rows = {split: np.flatnonzero(names == split) for split in ("train", "test", "unsup")}
+    rows = {split: np.flatnonzero(names == split) for split in SPLITS}
     train = rows["train"]
     labels_of_train = np.array([labels[row] for row in train.tolist()], dtype=np.int8)
     held_out = hold_out(labels_of_train, [[keys[row] for row in train.tolist()] for keys in ties], share, seed)
