@@ -12,17 +12,20 @@ from stages.run import one_line_errors
 
 def predict(texts: list[str]) -> None:
     """Print, for each text, the probability that it is positive."""
+    import pyarrow as pa
+
     from sentiment.checkpoint import load_checkpoint
+    from sentiment.encoded import EncodedReviews
     from sentiment.predict import choose_device, predict_logits
-    from sentiment.tokens import number_tokens
+    from sentiment.tokens import ReviewTokenizer
     from sentiment.vocabulary import encode, load_vocabulary
 
     if not texts:
         raise InputError('give one text or more: python -m stages.predict "I would never call it dull."')
     model = load_checkpoint(MODEL, VOCABULARY)
     vocabulary, rules = load_vocabulary(VOCABULARY)
-    reviews = encode(number_tokens(texts, rules), vocabulary)
-    probabilities = predict_logits(model, reviews, choose_device()).sigmoid()
+    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), vocabulary)
+    probabilities = predict_logits(model, EncodedReviews.without_labels(tokens), choose_device()).sigmoid()
     for probability, text in zip(probabilities.tolist(), texts, strict=True):
         print(f"{probability:.4f}  {text}")
 

@@ -1,45 +1,66 @@
 """Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors."""
 
-from dataclasses import replace
-
 from stages.params import Params
 from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
 from stages.run import run
 
 
 def prepare(params: Params) -> None:
-    """Write, for each split, ragged token ids and labels; the vocabulary; the embedding matrix (V, E)."""
+    """Write, for each split, ragged token ids and labels; the vocabulary; the embedding matrix (V, E).
+
+    The corpus is read three times, a batch of reviews at a time: to split it, to count the tokens of the training
+    reviews, and to encode all reviews. Meanwhile the vectors are read beside the third.
+    """
+    from collections import Counter
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import ExitStack
+
+    import numpy as np
+    import pyarrow as pa
     import torch
     from tqdm import tqdm
 
-    from sentiment.corpus import read_corpus
-    from sentiment.encoded import save_encoded, save_tensors
+    from sentiment.corpus import read_batches
+    from sentiment.encoded import save_tensors, writing_encoded
     from sentiment.files import write_json
-    from sentiment.split import rows_of_splits
-    from sentiment.tokens import TokenRules, number_tokens
+    from sentiment.split import SPLITS_AND_VALIDATION, TRAIN, assign_splits, read_outline
+    from sentiment.tokens import ReviewTokenizer, TokenRules
     from sentiment.vectors import read_vectors
-    from sentiment.vocabulary import embed, encode, fit_vocabulary, measure_coverage, save_vocabulary
+    from sentiment.vocabulary import add_counts, embed, encode, fit_vocabulary, measure_coverage, save_vocabulary
 
+    pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
     settings = params.prepare
-    corpus = read_corpus(CORPUS, ["split", "label", "group", "text"])
-    splits, labels, groups, texts = corpus.values()
-    ties = [texts, groups] if settings.split_by == "group" else [texts]
-    rows = rows_of_splits(splits, labels, ties, settings.validation_share, settings.seed)
+    outline = read_outline(CORPUS)
+    ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
+    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
+    rows = {name: np.flatnonzero(splits == number) for number, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(ROWS, {split: torch.from_numpy(numbers) for split, numbers in rows.items()})
 
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens)
-    numbered = number_tokens(tqdm(texts, desc="tokenize", unit="review", disable=None), rules)
-    vocabulary = fit_vocabulary(numbered.select(rows["train"]), settings.max_vocab, settings.min_freq)
+    tokenizer = ReviewTokenizer(rules)
+    counts: Counter[str] = Counter()
+    with tqdm(desc="count", total=len(rows["train"]), unit=" reviews", disable=None) as bar:
+        for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"], splits == TRAIN)):
+            add_counts(counts, numbered)
+            bar.update(len(numbered.ids))
+    vocabulary = fit_vocabulary(counts, settings.max_vocab, settings.min_freq)
     save_vocabulary(VOCABULARY, vocabulary, rules)
 
-    known_labels = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int8)
-    sizes: dict[str, int] = {}
-    for split, numbers in rows.items():
-        reviews = encode(numbered.select(numbers), vocabulary)
-        save_encoded(ENCODED[split], replace(reviews, labels=known_labels[numbers]))
-        sizes[f"{split}_reviews"] = len(reviews)
+    with ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1))
+        vectors_read = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
+        files = [stack.enter_context(writing_encoded(ENCODED[name])) for name in SPLITS_AND_VALIDATION]
+        bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
+        done = 0
+        for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"])):
+            tokens = encode(numbered, vocabulary)
+            batch = slice(done, done := done + len(tokens))
+            for split in np.unique(splits[batch]):
+                of_split = np.flatnonzero(splits[batch] == split)
+                files[split].write(tokens.take(pa.array(of_split)), outline.labels[batch][of_split])
+            bar.update(len(tokens))
+        vectors = vectors_read.result()
 
-    vectors = read_vectors(VECTORS, settings.dimension, vocabulary.itos)
     embeddings = embed(vocabulary, vectors, settings.unknown_std, settings.seed)
     save_tensors(EMBEDDINGS, {"embeddings": embeddings})
     types_covered, tokens_covered = measure_coverage(vocabulary, vectors)
@@ -48,12 +69,12 @@ def prepare(params: Params) -> None:
         "types_with_vector": round(types_covered, 4),
         "tokens_with_vector": round(tokens_covered, 4),
         "vector_rows_repeated": vectors.repeated,
-        **sizes,
+        **{f"{name}_reviews": len(numbers) for name, numbers in rows.items()},
     }
     write_json(PREPARE_METRICS, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['train_reviews']:,} training reviews"
+        f"tokens have a vector; {len(rows['train']):,} training reviews"
     )
 
 

@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +16,8 @@ from sentiment.files import replacing
 
 SPLITS = ("train", "test", "unsup")
 SURROGATE = re.compile("[\ud800-\udfff]")
-ROW_GROUP_REVIEWS = 10_000  # bounds the memory of writing and of reading
+ROW_GROUP_REVIEWS = 2_000  # bounds the memory of writing
+BATCH_REVIEWS = 1_000  # bounds the memory of reading
 
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
@@ -25,6 +28,11 @@ COLUMNS: dict[str, pa.DataType] = {
     "text": pa.string(),
 }
 SCHEMA = pa.schema(COLUMNS)
+STORAGE: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["split", "label", "rating", "group"],  # the columns of few different values
+    "write_statistics": False,  # nobody asks for the least and the greatest text
+}
 
 
 class Review(NamedTuple):
@@ -47,7 +55,10 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
     """
     seen: set[str] = set()
     labels: Counter[tuple[str, int | None]] = Counter()
-    with replacing(path) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    with (
+        replacing(path) as partial,
+        pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer,
+    ):
         batch: list[Review] = []
         for review in reviews:
             _check(review)
@@ -74,6 +85,27 @@ def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
     """Read some columns of a corpus, all N rows, in the file's order; raises InputError for a damaged file."""
     try:
         return pq.read_table(path, columns=columns).to_pydict()
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: is not a corpus: {error}") from error
+
+
+def read_batches(
+    path: Path, columns: list[str], chosen: npt.NDArray[np.bool_] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a corpus, a few thousand reviews at a time, in the file's order.
+
+    `chosen`, (N,), says which of all the reviews are wanted, if not all are. Raises InputError for a damaged file.
+    """
+    start = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
+                stop = start + len(batch)
+                if chosen is None:
+                    yield batch
+                elif chosen[start:stop].any():
+                    yield batch.filter(pa.array(chosen[start:stop]))
+                start = stop
     except pa.ArrowException as error:
         raise InputError(f"{path}: is not a corpus: {error}") from error
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from sentiment.corpus import Review
 from sentiment.errors import InputError
-from sentiment.split import hold_out
+from sentiment.split import hold_out, keys_of
 
 Row = tuple[str, dict[str, object]]  # where it was read, and its columns by name
 
@@ -87,7 +87,7 @@ def _draw_test(reviews: list[Review], share: float, seed: int) -> list[Review]:
         if review.label is None:
             raise InputError(f"{review.where}: has no label; without a split column every review needs one")
     labels = np.array([review.label for review in reviews], dtype=np.int8)
-    ties: list[list[str | None]] = [[review.text for review in reviews], [review.group for review in reviews]]
+    ties = [keys_of(review.text for review in reviews), keys_of(review.group for review in reviews)]
     in_test = hold_out(labels, ties, share, seed)
     return [review._replace(split="test" if test else "train") for review, test in zip(reviews, in_test, strict=True)]
 

@@ -1,77 +1,113 @@
 """Hold out reviews for validation, so that no text and no film is on both sides."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sentiment.corpus import SPLITS
+from sentiment.corpus import SPLITS, read_batches
 from sentiment.errors import InputError
 
+SPLITS_AND_VALIDATION = (*SPLITS, "validation")
+TRAIN, VALIDATION = SPLITS_AND_VALIDATION.index("train"), SPLITS_AND_VALIDATION.index("validation")
 
-def rows_of_splits(
-    splits: Sequence[str],
-    labels: Sequence[int | None],
-    ties: Sequence[Sequence[Hashable | None]],
-    share: float,
-    seed: int,
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Return which of the N reviews are in train, validation, test and unsup, in their order.
+Keys = npt.NDArray[np.int64]  # (N,), equal for equal values; 0 for None
+
+
+class Outline(NamedTuple):
+    """What is known of each of N reviews besides its text: 18 bytes a review."""
+
+    splits: npt.NDArray[np.int8]  # (N,), place in SPLITS
+    labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
+    texts: Keys  # of the reviews in train; 0 elsewhere
+    groups: Keys
+
+
+def read_outline(path: Path) -> Outline:
+    """Read a corpus for what its splitting needs."""
+    parts: list[Outline] = []
+    for batch in read_batches(path, ["split", "label", "group", "text"]):
+        splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
+        labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
+        texts = np.zeros(len(batch), dtype=np.int64)
+        texts[splits == TRAIN] = keys_of(batch["text"].filter(pa.array(splits == TRAIN)).to_pylist())
+        groups = batch["group"].dictionary_encode()
+        keys = pa.array(keys_of(groups.dictionary.to_pylist()))
+        parts.append(Outline(splits, labels, texts, keys.take(groups.indices).fill_null(0).to_numpy()))
+    return Outline(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def keys_of(values: Iterable[str | None]) -> Keys:
+    """Return a key for each value. Of a million different ones, the chance that two share a key is 3e-8."""
+    digests = (
+        0 if value is None else int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), signed=True)
+        for value in values
+    )
+    return np.fromiter(digests, dtype=np.int64)
+
+
+def assign_splits(
+    splits: npt.NDArray[np.int8], labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int
+) -> npt.NDArray[np.int8]:
+    """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
 
     `share` of those that the corpus calls train are held out for validation, as `hold_out` does. Raises InputError if
     that leaves one side without one of the labels.
     """
-    names = np.array(splits)
-    rows = {split: np.flatnonzero(names == split) for split in SPLITS}
-    train = rows["train"]
-    labels_of_train = np.array([labels[row] for row in train.tolist()], dtype=np.int8)
-    held_out = hold_out(labels_of_train, [[keys[row] for row in train.tolist()] for keys in ties], share, seed)
+    train = np.flatnonzero(splits == TRAIN)
+    held_out = hold_out(labels[train], [keys[train] for keys in ties], share, seed)
     for side, name in ((held_out, "validation"), (~held_out, "train")):
-        if len(np.unique(labels_of_train[side])) < 2:
+        if len(np.unique(labels[train][side])) < 2:
             raise InputError(
                 f"the {name} split would lack one of the labels: there are too few reviews, or those that share a "
                 "group are too many to hold them out together; give more, or split by review"
             )
-    return {**rows, "train": train[~held_out], "validation": train[held_out]}
+    assigned = splits.copy()
+    assigned[train[held_out]] = VALIDATION
+    return assigned
 
 
-def hold_out(
-    labels: npt.NDArray[np.int8], ties: Sequence[Sequence[Hashable | None]], share: float, seed: int
-) -> npt.NDArray[np.bool_]:
+def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int) -> npt.NDArray[np.bool_]:
     """Choose a share of the reviews, (N,) bool, as near as possible to that share of each label.
 
-    `labels` is (N,). Each of `ties` gives every review a key (its text, its film) or None; reviews that share a key
+    `labels` is (N,). Each of `ties` gives every review a key (of its text, of its film) or 0; reviews that share a key
     in any of them stay on one side, together with all that they share a key with in turn.
 
     Units of tied reviews are taken in a random order, each one if it fits under the quota of every label: single
     reviews fill the quotas exactly, and large units leave at most their own size unfilled.
     """
     unit_of = _units(len(labels), ties)
-    order = np.argsort(unit_of, kind="stable")
-    units = np.split(order, np.flatnonzero(np.diff(unit_of[order])) + 1)
+    order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)
     values = np.unique(labels)
-    room = np.array([round(share * np.count_nonzero(labels == value)) for value in values])
-    held_out = np.zeros(len(labels), dtype=np.bool_)
-    for number in np.random.default_rng(seed).permutation(len(units)):
-        unit = units[number]
-        sizes = np.array([np.count_nonzero(labels[unit] == value) for value in values])
-        if np.all(sizes <= room):
-            held_out[unit] = True
-            room -= sizes
-    return held_out
+    room = [round(share * np.count_nonzero(labels == value)) for value in values]
+    sizes = [np.bincount(unit_of[labels == value], minlength=len(order))[order].tolist() for value in values]
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    for unit, counts in zip(order, zip(*sizes, strict=True), strict=True):
+        if all(count <= left for count, left in zip(counts, room, strict=True)):
+            chosen[unit] = True
+            room = [left - count for count, left in zip(counts, room, strict=True)]
+    return chosen[unit_of]
 
 
-def _units(reviews: int, ties: Sequence[Sequence[Hashable | None]]) -> npt.NDArray[np.int32]:
-    """Return the number, (N,), of the connected component that each review is in by shared keys."""
-    first: dict[tuple[int, Hashable], int] = {}
-    edges = [
-        (first.setdefault((kind, key), review), review)
-        for kind, keys in enumerate(ties)
-        for review, key in enumerate(keys)
-        if key is not None
-    ]
-    tails, heads = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(tails), dtype=np.bool_), (tails, heads)), shape=(reviews, reviews))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int32)
+def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int32]:
+    """Return the number, (N,), of the connected component that each review is in by shared keys.
+
+    The graph's nodes are the reviews and, after them, the keys of each kind.
+    """
+    nodes, tails, heads = reviews, [], []
+    for keys in ties:
+        tied = np.flatnonzero(keys)
+        distinct, key = np.unique(keys[tied], return_inverse=True)
+        tails.append(tied)
+        heads.append(nodes + key)
+        nodes += len(distinct)
+    edges = (np.concatenate([*tails, []]).astype(np.int32), np.concatenate([*heads, []]).astype(np.int32))
+    graph = coo_array((np.ones(len(edges[0]), dtype=np.bool_), edges), shape=(nodes, nodes))
+    return np.asarray(connected_components(graph, directed=False)[1][:reviews], dtype=np.int32)

@@ -1,17 +1,23 @@
 """From text to tokens: spaCy's English tokenizer, and the tokens of many reviews as numbers."""
 
-import re
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import spacy
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment.pieces import Cutter, NumberedTokens, bytes_of, offsets_of, string_array
 
 UNKNOWN = "<unk>"  # also stands for a review that has no token at all
-BREAKS = re.compile(r"(?:\s*<br\s*/?>\s*)+")
+
+# White space as Python's str.isspace knows it and spaCy with it, for Arrow's regular expressions.
+WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
+BREAKS = rf"(?:{WHITE}*<br{WHITE}*/?>{WHITE}*)+"
+SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # 94 characters print, from "!" to "~"
 
 
 @dataclass(frozen=True)
@@ -23,35 +29,89 @@ class TokenRules:
     max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
 
 
-class NumberedTokens(NamedTuple):
-    """The tokens of N reviews, each distinct token numbered in the order of its first appearance."""
+class ReviewTokenizer:
+    """spaCy's tokenizer for many reviews at a time: each distinct piece of their text is cut once."""
 
-    types: list[str]
-    ids: npt.NDArray[np.int32]  # (M,), numbers into `types`
-    offsets: npt.NDArray[np.int64]  # (N + 1,), review n is ids[offsets[n]:offsets[n + 1]]
+    def __init__(self, rules: TokenRules) -> None:
+        self._rules = rules
+        self._cutter = Cutter()
 
-    def select(self, rows: npt.NDArray[np.int64]) -> "NumberedTokens":
-        """Return the reviews in `rows`, (n,), in that order."""
-        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)  # place of each token in its review
-        return NumberedTokens(self.types, self.ids[np.repeat(starts, lengths) + within], offsets)
+    def number(self, texts: pa.StringArray) -> NumberedTokens:
+        """Tokenize N texts as `spacy.blank("en")` does, and number their tokens.
+
+        An empty text becomes one unknown token, so that every review has a length.
+        """
+        if not self._rules.keep_breaks:
+            texts = pc.replace_substring_regex(texts, BREAKS, " ")
+        reviews, texts_of_pieces = _split(texts)
+        cut = self._cutter.cut(texts_of_pieces)
+        meetings = self._cutter.meetings(cut, reviews.values)
+        meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # there one review ends and another begins
+        if len(meetings):
+            runs, reviews = _join(reviews, texts_of_pieces, meetings)
+            cut = cut.add(self._cutter.words(runs))
+        if self._rules.lower:
+            cut = cut.lower()
+        tokens = cut.ids.take(reviews.values)
+        ids = pa.ListArray.from_arrays(tokens.offsets.take(reviews.offsets), tokens.values)
+        numbered = NumberedTokens(cut.types, ids)
+        empty = pc.equal(pc.list_value_length(ids), 0).to_numpy(zero_copy_only=False)
+        if empty.any():
+            numbered = numbered.add([[UNKNOWN]])
+            rows = np.where(empty, len(texts), np.arange(len(texts)))
+            numbered = NumberedTokens(numbered.types, numbered.ids.take(pa.array(rows)))
+        if self._rules.max_tokens is not None:
+            ids = pc.list_slice(numbered.ids, 0, self._rules.max_tokens, return_fixed_size_list=False)
+            numbered = NumberedTokens(numbered.types, ids)
+        return numbered
+
+    def number_all(self, batches: Iterable[pa.StringArray]) -> Iterator[NumberedTokens]:
+        """Tokenize batches of texts in their order, each while the caller is busy with the one before it."""
+        with ThreadPoolExecutor(1) as beside:
+            ahead: Future[NumberedTokens] | None = None
+            for texts in batches:
+                behind, ahead = ahead, beside.submit(self.number, texts)
+                if behind:
+                    yield behind.result()
+            if ahead:
+                yield ahead.result()
 
 
-def number_tokens(texts: Iterable[str], rules: TokenRules) -> NumberedTokens:
-    """Tokenize texts as `spacy.blank("en")` does, whose tokenizer is that of the trained English pipelines.
+def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
+    """Split each text at every space that follows a printing character of ASCII.
 
-    A text without a token (empty, or only breaks) becomes one unknown token, so that every review has a length.
+    spaCy makes no token of a space that does not follow white space, so a piece more or less on its left does not
+    matter to what is on its right. Returns the pieces of each text, N lists of numbers, and what they are.
     """
-    tokenizer = spacy.blank("en").tokenizer
-    numbers: dict[str, int] = {}
-    ids, offsets = array("i"), array("q", [0])
-    for text in texts:
-        if not rules.keep_breaks:
-            text = BREAKS.sub(" ", text)
-        words = [token.text for token in tokenizer(text)[: rules.max_tokens]] or [UNKNOWN]
-        if rules.lower:
-            words = [word.lower() for word in words]
-        ids.extend([numbers.setdefault(word, len(numbers)) for word in words])
-        offsets.append(len(ids))
-    return NumberedTokens(list(numbers), np.array(ids, dtype=np.int32), np.array(offsets, dtype=np.int64))
+    starts, text = offsets_of(texts), bytes_of(texts)
+    is_cut = text == SPACE
+    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned: white space and all beyond ASCII is greater
+    is_cut[starts[:-1][starts[:-1] < len(text)]] = False
+    cuts = np.flatnonzero(is_cut)
+    is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
+    is_start[cuts - np.arange(len(cuts))] = True
+    starts = starts - np.searchsorted(cuts, starts)  # where the cut spaces are left out
+    is_start[starts] = True
+    starts_of_pieces = np.flatnonzero(is_start).astype(np.int32)
+    pieces = string_array(starts_of_pieces, text[~is_cut]).dictionary_encode()
+    offsets = np.searchsorted(starts_of_pieces, starts).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pieces.indices), pieces.dictionary
+
+
+def _join(
+    reviews: pa.ListArray, texts_of_pieces: pa.StringArray, meetings: npt.NDArray[np.int64]
+) -> tuple[list[str], pa.ListArray]:
+    """Make one piece of pieces that meet; `meetings` are places in `reviews.values` of pieces that meet the next one.
+
+    Returns the texts of the new pieces, and the reviews with them: the first is numbered after the last old one.
+    """
+    pieces = reviews.values.to_numpy().copy()
+    goes_on, comes_on = np.zeros((2, len(pieces)), dtype=np.bool_)
+    goes_on[meetings] = comes_on[meetings + 1] = True
+    starts, stops = np.flatnonzero(goes_on & ~comes_on), np.flatnonzero(comes_on & ~goes_on) + 1
+    met = texts_of_pieces.take(pa.array(pieces[goes_on | comes_on])).to_pylist()
+    ends = np.cumsum(stops - starts).tolist()
+    runs = [" ".join(met[start:end]) for start, end in pairwise([0, *ends])]
+    pieces[starts] = len(texts_of_pieces) + np.arange(len(runs))
+    kept_before = np.append(np.int32(0), np.cumsum(~comes_on, dtype=np.int32))
+    return runs, pa.ListArray.from_arrays(kept_before[reviews.offsets.to_numpy()], pa.array(pieces[~comes_on]))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sentiment.errors import InputError
 
 ZIP_MAGIC = b"PK"
+READ_BYTES = 1 << 20
 
 
 class WordVectors(NamedTuple):
@@ -39,31 +40,52 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str]) -> WordVecto
     finite, and a damaged zip file.
     """
     missing = {word.encode(): word for word in wanted}
-    found: dict[bytes, npt.NDArray[np.float32]] = {}
-    rows = repeated = 0
-    with _open_rows(path, dimension) as (name, lines):
-        for number, line in enumerate(lines, start=1):
-            word, *values = line.rstrip(b"\r\n").rsplit(b" ", dimension)
-            if len(values) != dimension or (b" " in word and _is_number(word.rsplit(b" ", 1)[1])):
-                if number == 1 and _is_header(line, dimension):
+    found: dict[bytes, str] = {}
+    matrix = np.empty((len(missing), dimension), dtype=np.float32)
+    rows = headers = repeated = 0
+    with _open_text(path, dimension) as (name, text):
+        for block in _whole_lines(text):
+            starts, usual = _lines(block, dimension)
+            for start, is_usual in zip(starts, usual, strict=True):
+                rows += 1
+                if is_usual and block[start : block.index(b" ", start)] not in missing:
                     continue
-                raise InputError(
-                    f"{name}:{number}: must be a word and {dimension} numbers separated by single spaces; "
-                    f"got {line.count(b' ')} spaces in {line[:40]!r}"
-                )
-            rows += 1
-            if word in found:
-                repeated += 1
-            elif word in missing:
-                found[word] = _parse(values, f"{name}:{number}")
+                line, where = block[start : block.index(b"\n", start)], f"{name}:{rows + headers}"
+                if rows == 1 and not headers and _is_header(line, dimension):
+                    rows, headers = 0, 1
+                    continue
+                word, values = _divide(line, dimension, where)
+                if word in found:
+                    repeated += 1
+                elif word in missing:
+                    matrix[len(found)] = _parse(values, where)
+                    found[word] = missing[word]
     if not rows:
         raise InputError(f"{name}: holds no vectors")
-    matrix = np.stack(list(found.values())) if found else np.empty((0, dimension), dtype=np.float32)
-    return WordVectors([missing[word] for word in found], matrix, rows, repeated)
+    return WordVectors(list(found.values()), matrix[: len(found)], rows, repeated)
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the file in blocks that end where a line does."""
+    rest = b""
+    while block := file.read(READ_BYTES):
+        lines, newline, rest = (rest + block).rpartition(b"\n")
+        if newline:
+            yield lines + newline
+    if rest:
+        yield rest + b"\n"
+
+
+def _lines(block: bytes, dimension: int) -> tuple[list[int], list[bool]]:
+    """Return where each line of a block begins, and whether it has as many spaces as numbers."""
+    characters = np.frombuffer(block, dtype=np.uint8)
+    starts = np.append(0, np.flatnonzero(characters == ord("\n"))[:-1] + 1)
+    spaces = np.add.reduceat(characters == ord(" "), starts, dtype=np.int32)
+    return starts.tolist(), (spaces == dimension).tolist()
 
 
 @contextmanager
-def _open_rows(path: Path, dimension: int) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_text(path: Path, dimension: int) -> Iterator[tuple[str, IO[bytes]]]:
     """Open the text of the vectors; zipped or not is told by content, since the file may bear any name."""
     with path.open("rb") as file:
         if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
@@ -73,8 +95,8 @@ def _open_rows(path: Path, dimension: int) -> Iterator[tuple[str, IO[bytes]]]:
         try:
             with zipfile.ZipFile(file) as archive:
                 member = _member(path, archive, dimension)
-                with archive.open(member) as lines:
-                    yield f"{path}: {member}", lines
+                with archive.open(member) as text:
+                    yield f"{path}: {member}", text
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(f"{path}: the zip file is damaged or truncated ({error}); fetch it again") from error
 
@@ -86,6 +108,17 @@ def _member(path: Path, archive: zipfile.ZipFile, dimension: int) -> str:
         if len(candidates) == 1:
             return candidates[0]
     raise InputError(f"{path}: must hold one member named *.{dimension}d.txt; it holds {', '.join(members) or 'none'}")
+
+
+def _divide(line: bytes, dimension: int, where: str) -> tuple[bytes, list[bytes]]:
+    """Divide a row into its word and its numbers."""
+    word, *values = line.rstrip(b"\r").rsplit(b" ", dimension)
+    if len(values) != dimension or (b" " in word and _is_number(word.rsplit(b" ", 1)[1])):
+        raise InputError(
+            f"{where}: must be a word and {dimension} numbers separated by single spaces; "
+            f"got {line.count(b' ')} spaces in {line[:40]!r}"
+        )
+    return word, values
 
 
 def _is_number(field: bytes) -> bool:

@@ -9,39 +9,41 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torchtext.vocab import Vocab
 
-from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.files import write_json
-from sentiment.tokens import UNKNOWN, NumberedTokens, TokenRules
+from sentiment.pieces import NumberedTokens
+from sentiment.tokens import UNKNOWN, TokenRules
 from sentiment.vectors import WordVectors
 
 PADDING = "<pad>"
 SPECIALS = [UNKNOWN, PADDING]  # numbers 0 and 1
 
 
-def fit_vocabulary(numbered: NumberedTokens, max_size: int, min_freq: int) -> Vocab:
-    """Keep the `max_size` most frequent tokens of the given reviews, those that come `min_freq` times or more.
+def add_counts(counts: Counter[str], numbered: NumberedTokens) -> None:
+    """Count the tokens of some more reviews."""
+    frequencies = np.bincount(numbered.ids.flatten().to_numpy(), minlength=len(numbered.types))
+    for token, frequency in zip(numbered.types.to_pylist(), frequencies.tolist(), strict=True):
+        counts[token] += frequency
+
+
+def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
+    """Keep the `max_size` most frequent tokens, those that come `min_freq` times or more.
 
     Tokens of equal frequency are taken in alphabetical order; the specials come first and are not counted.
     """
-    counts = np.bincount(numbered.ids, minlength=len(numbered.types))
-    counter = Counter({numbered.types[number]: int(counts[number]) for number in np.flatnonzero(counts)})
-    return Vocab(counter, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    return Vocab(counts, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
-def encode(numbered: NumberedTokens, vocabulary: Vocab) -> EncodedReviews:
-    """Turn numbered tokens into ids of the vocabulary; the labels are unknown (-1) until they are given."""
-    ids = np.array([vocabulary[token] for token in numbered.types], dtype=np.int32)
-    reviews = len(numbered.offsets) - 1
-    return EncodedReviews(
-        tokens=torch.from_numpy(ids[numbered.ids]),
-        offsets=torch.from_numpy(numbered.offsets),
-        labels=torch.full((reviews,), -1, dtype=torch.int8),
-    )
+def encode(numbered: NumberedTokens, vocabulary: Vocab) -> pa.ListArray:
+    """Turn the numbered tokens of N reviews into ids of the vocabulary, N lists of int32."""
+    ids = pc.index_in(numbered.types, pa.array(vocabulary.itos)).fill_null(vocabulary.stoi[UNKNOWN])
+    return pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
 
 
 def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:

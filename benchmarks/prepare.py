@@ -1,0 +1,246 @@
+"""Time text to tensors: the textbook's way against the prepare stage, on the same reviews and the same vectors.
+
+    python -m benchmarks.prepare [--corpus data/corpus.parquet] [--vectors data/vectors] [--unlabelled] [--rounds 3]
+
+The textbook's way is ours to read: torchtext's Field over spaCy's tokenizer, its Vectors, build_vocab, and each
+review's ids as a tensor, as the tutorials have it, but with the stage's own split. The stage runs with the textbook's
+settings: text as it is written, 25,000 words. Each way runs in a process of its own, in turn.
+
+Seconds are those after the imports, which are the same in both; those of the whole process stand beside them. Memory
+is the greatest that a process and those that it starts had resident, their libraries included (Linux only). In the
+first round tokens, vocabulary, vectors and ids of both are compared. The last line is JSON.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+import stages  # noqa: F401, puts the library on the path
+
+SPLITS = ("train", "validation", "test", "unsup")
+DIMENSION = 100
+SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
+CORPUS, VECTORS, PREPARED = Path("data/corpus.parquet"), Path("data/vectors"), Path("data/prepared")
+WATCH_SECONDS = 0.05
+Digests = dict[str, str]
+
+
+def textbook() -> tuple[float, Callable[[], Digests]]:
+    """Take the textbook's way in the folder where this process stands; return its seconds, and what digests it."""
+    import pyarrow.parquet as pq
+    import spacy
+    import torch
+    from safetensors.torch import load_file
+    from torchtext.data import Dataset, Example, Field, LabelField
+    from torchtext.vocab import Vectors
+
+    rows = load_file(PREPARED / "rows.safetensors")  # the stage has run before
+    started = time.perf_counter()
+    tokenizer = spacy.blank("en").tokenizer
+    text = Field(tokenize=lambda review: [token.text for token in tokenizer(review)])
+    fields = [("text", text), ("label", LabelField(dtype=torch.float))]
+    columns = pq.read_table(CORPUS, columns=["text", "label"]).to_pydict()
+    examples = [Example.fromlist(values, fields) for values in zip(*columns.values(), strict=True)]
+    splits = {split: Dataset([examples[row] for row in rows[split].tolist()], fields) for split in SPLITS}
+    with TemporaryDirectory() as folder:
+        path = VECTORS.resolve()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                member = next(name for name in archive.namelist() if name.endswith(f"{DIMENSION}d.txt"))
+                path = Path(archive.extract(member, folder))
+        vectors = Vectors(str(path), cache=folder, unk_init=torch.Tensor.normal_)
+    text.build_vocab(splits["train"], max_size=SETTINGS["max_vocab"], vectors=vectors)
+    ids = {
+        split: [torch.tensor([text.vocab.stoi[token] for token in example.text]) for example in dataset]
+        for split, dataset in splits.items()
+    }
+    seconds = time.perf_counter() - started
+
+    def digests() -> Digests:
+        known = [number for number, word in enumerate(text.vocab.itos) if word in vectors.stoi]
+        return {
+            "tokens": digest(json.dumps(example.text).encode() for example in examples),
+            "vocabulary": digest([json.dumps(text.vocab.itos).encode()]),
+            "vectors": digest([text.vocab.vectors[known].numpy().tobytes()]),
+            "ids": digest(review.int().numpy().tobytes() for review in chain.from_iterable(ids.values())),
+        }
+
+    return seconds, digests
+
+
+def ours() -> tuple[float, Callable[[], Digests]]:
+    """Run the stage in the folder where this process stands; return its seconds, and what digests its outputs."""
+    import torch  # noqa: F401, so that all imports are done before the clock starts
+    from safetensors.torch import load_file
+
+    from sentiment import encoded  # noqa: F401
+    from sentiment.corpus import read_batches
+    from sentiment.split import read_outline  # noqa: F401
+    from sentiment.tokens import ReviewTokenizer
+    from sentiment.vectors import read_vectors
+    from sentiment.vocabulary import load_vocabulary
+    from stages.params import read_params
+    from stages.prepare import prepare
+
+    params = read_params()
+    started = time.perf_counter()
+    prepare(params)
+    seconds = time.perf_counter() - started
+
+    def digests() -> Digests:
+        vocabulary, rules = load_vocabulary(PREPARED / "vocabulary.json")
+        with_vector = set(read_vectors(VECTORS, DIMENSION, vocabulary.itos).words)
+        known = [number for number, word in enumerate(vocabulary.itos) if word in with_vector]
+        embeddings = load_file(PREPARED / "embeddings.safetensors")["embeddings"]
+        texts = (batch["text"] for batch in read_batches(CORPUS, ["text"]))
+        tokens = (
+            numbered.types.take(numbered.ids[row].values).to_pylist()
+            for numbered in ReviewTokenizer(rules).number_all(texts)
+            for row in range(len(numbered.ids))
+        )
+        files = [load_file(PREPARED / f"{split}.safetensors") for split in SPLITS]
+        ids = (file["tokens"].split(file["offsets"].diff().tolist()) for file in files)
+        return {
+            "tokens": digest(json.dumps(words).encode() for words in tokens),
+            "vocabulary": digest([json.dumps(vocabulary.itos).encode()]),
+            "vectors": digest([embeddings[known].numpy().tobytes()]),
+            "ids": digest(review.numpy().tobytes() for review in chain.from_iterable(ids)),
+        }
+
+    return seconds, digests
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Return a digest of byte strings that also tells where each of them ends."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(len(part).to_bytes(8, "little") + part)
+    return sha.hexdigest()
+
+
+def measure(way: str, folder: Path, check: bool = False) -> dict[str, Any]:
+    """Take one way in a process of its own; return its seconds, its peak memory and, if asked, digests."""
+    command = [sys.executable, "-m", "benchmarks.prepare", "--way", way, *(["--check"] if check else [])]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        peaks: dict[int, int] = {}
+        while process.poll() is None:
+            for number in descendants(process.pid):
+                peaks[number] = peak_memory(number) or peaks.get(number, 0)
+            time.sleep(WATCH_SECONDS)
+        seconds = time.perf_counter() - started
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+    if process.returncode:
+        sys.exit(f"the {way} way failed")
+    return {"process": seconds, "memory": sum(peaks.values()) / 1e6, **json.loads(lines[-1])}
+
+
+def descendants(process: int) -> list[int]:
+    """Return the numbers of a process and of all that it has started, as far as they still run."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return []
+    return [process, *chain.from_iterable(descendants(int(child)) for child in children)]
+
+
+def peak_memory(process: int) -> int:
+    """Return the greatest resident memory of a process so far, in bytes; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+def lay_out(folder: Path, corpus: Path, vectors: Path, unlabelled: bool) -> int:
+    """Put into a folder what the stage reads; return the number of reviews."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from sentiment.corpus import ROW_GROUP_REVIEWS, STORAGE
+    from stages.params import PARAMS
+
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["prepare"].update(SETTINGS)
+    (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
+    (folder / CORPUS).parent.mkdir()
+    (folder / VECTORS).symlink_to(vectors.resolve())
+    if unlabelled:
+        (folder / CORPUS).symlink_to(corpus.resolve())
+        return int(pq.read_metadata(corpus).num_rows)
+    reviews = pq.read_table(corpus, filters=pc.field("split") != "unsup")
+    pq.write_table(reviews, folder / CORPUS, row_group_size=ROW_GROUP_REVIEWS, **STORAGE)
+    return len(reviews)
+
+
+def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
+    """Take both ways in turn and print a table and a line of JSON."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        reviews = lay_out(folder, corpus, vectors, unlabelled)
+        digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
+        for what, digest_ in digests["ours"].items():
+            print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")
+        runs: dict[str, list[dict[str, Any]]] = {"textbook": [], "ours": []}
+        for _ in range(rounds):
+            for way, taken in runs.items():
+                taken.append(measure(way, folder))
+    median = {
+        way: {what: statistics.median(run[what] for run in taken) for what in ("seconds", "process", "memory")}
+        for way, taken in runs.items()
+    }
+    print(f"{'':12} {'seconds':>8} {'whole process':>14} {'peak MB':>8}   each round")
+    for way, figures in median.items():
+        each = " ".join(f"{run['seconds']:.1f}" for run in runs[way])
+        print(f"{way:12} {figures['seconds']:8.1f} {figures['process']:14.1f} {figures['memory']:8.0f}   {each}")
+
+    def ratio(what: str) -> float:
+        return round(median["textbook"][what] / median["ours"][what], 2)
+
+    result = {
+        "speedup": ratio("seconds"),
+        "speedup_of_process": ratio("process"),
+        "memory_ratio": round(1 / ratio("memory"), 3),
+        "equal": digests["ours"] == digests["textbook"],
+        "reviews": reviews,
+    }
+    print(json.dumps(result))
+
+
+def main() -> None:
+    """Read the command line; the parts that it runs in processes of their own come back here with `--way`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=CORPUS)
+    parser.add_argument("--vectors", type=Path, default=VECTORS)
+    parser.add_argument("--unlabelled", action="store_true", help="take the reviews without a label too")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        seconds, digests = WAYS[arguments.way]()
+        print(json.dumps({"seconds": seconds, **({"digests": digests()} if arguments.check else {})}))
+    else:
+        compare(arguments.corpus, arguments.vectors, arguments.unlabelled, arguments.rounds)
+
+
+WAYS = {"textbook": textbook, "ours": ours}
+
+if __name__ == "__main__":
+    main()
