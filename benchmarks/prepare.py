@@ -211,11 +211,11 @@ def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
         print(f"{way:12} {figures['seconds']:8.1f} {figures['process']:14.1f} {figures['memory']:8.0f}   {each}")
 
     def ratio(what: str) -> float:
-        return round(median["textbook"][what] / median["ours"][what], 2)
+        return float(median["textbook"][what] / median["ours"][what])
 
     result = {
-        "speedup": ratio("seconds"),
-        "speedup_of_process": ratio("process"),
+        "speedup": round(ratio("seconds"), 2),
+        "speedup_of_process": round(ratio("process"), 2),
         "memory_ratio": round(1 / ratio("memory"), 3),
         "equal": digests["ours"] == digests["textbook"],
         "reviews": reviews,

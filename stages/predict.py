@@ -15,8 +15,8 @@ def predict(texts: list[str]) -> None:
     import pyarrow as pa
 
     from sentiment.checkpoint import load_checkpoint
-    from sentiment.encoded import EncodedReviews
     from sentiment.predict import choose_device, predict_logits
+    from sentiment.ragged import to_tensors
     from sentiment.tokens import ReviewTokenizer
     from sentiment.vocabulary import encode, load_vocabulary
 
@@ -25,7 +25,7 @@ def predict(texts: list[str]) -> None:
     model = load_checkpoint(MODEL, VOCABULARY)
     vocabulary, rules = load_vocabulary(VOCABULARY)
     tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), vocabulary)
-    probabilities = predict_logits(model, EncodedReviews.without_labels(tokens), choose_device()).sigmoid()
+    probabilities = predict_logits(model, to_tensors(tokens), choose_device()).sigmoid()
     for probability, text in zip(probabilities.tolist(), texts, strict=True):
         print(f"{probability:.4f}  {text}")
 

@@ -21,8 +21,9 @@ def prepare(params: Params) -> None:
     from tqdm import tqdm
 
     from sentiment.corpus import read_batches
-    from sentiment.encoded import save_tensors, writing_encoded
+    from sentiment.encoded import save_tensors
     from sentiment.files import write_json
+    from sentiment.ragged import writing_encoded
     from sentiment.split import SPLITS_AND_VALIDATION, TRAIN, assign_splits, read_outline
     from sentiment.tokens import ReviewTokenizer, TokenRules
     from sentiment.vectors import read_vectors
@@ -44,6 +45,8 @@ def prepare(params: Params) -> None:
             add_counts(counts, numbered)
             bar.update(len(numbered.ids))
     vocabulary = fit_vocabulary(counts, settings.max_vocab, settings.min_freq)
+    training_tokens = counts.total()
+    del counts  # the greatest thing in memory
     save_vocabulary(VOCABULARY, vocabulary, rules)
 
     with ExitStack() as stack:
@@ -63,7 +66,7 @@ def prepare(params: Params) -> None:
 
     embeddings = embed(vocabulary, vectors, settings.unknown_std, settings.seed)
     save_tensors(EMBEDDINGS, {"embeddings": embeddings})
-    types_covered, tokens_covered = measure_coverage(vocabulary, vectors)
+    types_covered, tokens_covered = measure_coverage(vocabulary, vectors, training_tokens)
     figures = {
         "vocabulary": len(vocabulary.itos),
         "types_with_vector": round(types_covered, 4),

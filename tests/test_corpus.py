@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sentiment.corpus import SCHEMA, read_corpus, write_corpus
+from sentiment.corpus import BATCH_REVIEWS, SCHEMA, read_batches, read_corpus, write_corpus
 from sentiment.errors import InputError
 from tests.conftest import review
 
@@ -39,6 +40,23 @@ def test_another_file_is_not_taken_for_a_corpus(tmp_path: Path) -> None:
     (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
         read_corpus(tmp_path / "corpus.parquet", ["text"])
+
+
+def test_reviews_come_in_batches_in_their_order(tmp_path: Path) -> None:
+    path, count = tmp_path / "corpus.parquet", 2 * BATCH_REVIEWS + 500
+    write_corpus(path, [*REVIEWS, *(review(id=str(number), text=f"{number}") for number in range(count))])
+    batches = list(read_batches(path, ["text"]))
+    assert max(map(len, batches)) == BATCH_REVIEWS
+    assert [text for batch in batches for text in batch["text"].to_pylist()] == read_corpus(path, ["text"])["text"]
+    chosen = np.zeros(len(REVIEWS) + count, dtype=np.bool_)
+    chosen[[len(REVIEWS), len(REVIEWS) + count - 1]] = True
+    assert [batch["text"].to_pylist() for batch in read_batches(path, ["text"], chosen)] == [["0"], [f"{count - 1}"]]
+
+
+def test_another_file_gives_no_batches(tmp_path: Path) -> None:
+    (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
+        list(read_batches(tmp_path / "corpus.parquet", ["text"]))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -1,37 +1,80 @@
-import numpy as np
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import spacy
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sentiment.pieces import NumberedTokens
 from sentiment.sample import generate_reviews
-from sentiment.tokens import UNKNOWN, NumberedTokens, TokenRules, number_tokens
+from sentiment.tokens import UNKNOWN, WHITE, ReviewTokenizer, TokenRules
 
-AS_SPACY = TokenRules(lower=False, keep_breaks=True, max_tokens=None)
+AS_SPACY = ReviewTokenizer(TokenRules(lower=False, keep_breaks=True, max_tokens=None))
+SPACY: Any = spacy.blank("en").tokenizer
 HOSTILE = [
     "  two  spaces ",
     "don't\tstop\n\n",
+    "a\n b \n c\x85 \x85d\xa0 e",
     ":) :( great:) )",
+    "great:) ) (: ( he 's here : D o .O",
     "\xa0\x85",
-    "U.S.A. e-mail@example.org $5.50",
-    "é\u200b",
+    " ",
+    "   ",
+    "U.S.A. e-mail@example.org $5.50 US$5 5km 10a.m. 10 a.m. McGUIRE. DeHaven. example.CoMmm x.Yy",
+    "'supper's 'S rock'n'roll ''quoted'' it's It'S cannot Dragon's",
+    "http://a.example/b?c=d, www.example.com: see (www.example.com).",
+    "well-known--or...not!? (and/or) w/o \\\") C++ e.g., i.e. Ph.D. vs. O'Neill",
+    "é\u200b na\u00efve caf\u00e9 and \u2003 em\u2003space",
+    "B" * 70 + "." + "b" * 70 + ".com " + "a" * 100,
+    "\x1c\x1d \x1e\x1f",
 ]
+FRAGMENTS = [
+    *sorted(SPACY.rules),
+    *"great Mc GUIRE É o O D or s 's km 10 8 US$5 ° C. and / . , ' \u2019 ... -- ( ) : ; -".split(),
+    *"http://a.b.com e-mail@x.org x.Y <br /><br /> <br/>".split(),
+    *[" ", "  ", "\n", "\t", "\xa0", "\x85", "\x1c", "\u2003"],
+]
+TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map("".join) | st.lists(
+    st.sampled_from(FRAGMENTS), max_size=12
+).map(" ".join)
 
 
 def tokens_of(numbered: NumberedTokens) -> list[list[str]]:
-    words = [numbered.types[number] for number in numbered.ids]
-    return [words[start:end] for start, end in zip(numbered.offsets[:-1], numbered.offsets[1:], strict=True)]
+    return [numbered.types.take(pa.array(ids, pa.int32())).to_pylist() for ids in numbered.ids.to_pylist()]
+
+
+def number(texts: list[str], rules: TokenRules) -> list[list[str]]:
+    return tokens_of(ReviewTokenizer(rules).number(pa.array(texts)))
 
 
 def test_tokens_equal_spacys_on_every_review() -> None:
-    texts = [review.text for review in generate_reviews(500, seed=1)] + HOSTILE
-    tokenizer = spacy.blank("en").tokenizer
-    assert tokens_of(number_tokens(texts, AS_SPACY)) == [[token.text for token in tokenizer(text)] for text in texts]
+    texts = [review.text for review in generate_reviews(4500, seed=7)] + HOSTILE
+    assert tokens_of(AS_SPACY.number(pa.array(texts))) == [[token.text for token in SPACY(text)] for text in texts]
 
 
-def test_types_are_numbered_by_first_appearance() -> None:
-    numbered = number_tokens(["b a b", "c a"], AS_SPACY)
-    assert numbered.types == ["b", "a", "c"]
-    assert numbered.ids.tolist() == [0, 1, 0, 2, 1]
-    assert numbered.offsets.tolist() == [0, 3, 5]
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_tokens_equal_spacys_on_hostile_text(texts: list[str]) -> None:
+    expected = [[token.text for token in SPACY(text)] or [UNKNOWN] for text in texts]
+    assert tokens_of(AS_SPACY.number(pa.array(texts))) == expected
+
+
+def test_a_review_has_the_same_tokens_whatever_came_before() -> None:
+    whole = tokens_of(AS_SPACY.number(pa.array(HOSTILE)))
+    batches = (pa.array([text]) for text in HOSTILE)
+    assert [tokens for numbered in AS_SPACY.number_all(batches) for tokens in tokens_of(numbered)] == whole
+
+
+def test_each_distinct_token_has_one_number() -> None:
+    types = AS_SPACY.number(pa.array(HOSTILE)).types.to_pylist()
+    assert len(set(types)) == len(types)
+
+
+def test_white_space_is_pythons() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    found = pc.match_substring_regex(pa.array(characters), WHITE).to_numpy(zero_copy_only=False)
+    assert found.tolist() == [character.isspace() for character in characters]
 
 
 @pytest.mark.parametrize(
@@ -42,25 +85,35 @@ def test_types_are_numbered_by_first_appearance() -> None:
     ],
 )
 def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: list[str]) -> None:
-    assert tokens_of(number_tokens(["Good.<br /><br />Not <br/> Bad"], rules)) == [expected]
+    assert number(["Good.<br /><br />Not\xa0<br/> Bad"], rules) == [expected]
 
 
 def test_breaks_may_be_kept() -> None:
-    assert "br" in "".join(tokens_of(number_tokens(["Good.<br /><br />Bad"], AS_SPACY))[0])
+    assert "br" in "".join(tokens_of(AS_SPACY.number(pa.array(["Good.<br /><br />Bad"])))[0])
 
 
 @pytest.mark.parametrize("text", ["", "<br />", " "])
 def test_every_review_has_a_token(text: str) -> None:
-    words = tokens_of(number_tokens([text], TokenRules(lower=True, keep_breaks=False, max_tokens=None)))
-    assert words == [[UNKNOWN] if text == "" else [" "]]
+    words = number(["Good", text, "bad"], TokenRules(lower=True, keep_breaks=False, max_tokens=None))
+    assert words == [["good"], [UNKNOWN] if text == "" else [" "], ["bad"]]
 
 
 def test_the_first_tokens_may_be_all_that_is_kept() -> None:
     rules = TokenRules(lower=False, keep_breaks=True, max_tokens=2)
-    assert tokens_of(number_tokens(["a b c", "d", ""], rules)) == [["a", "b"], ["d"], [UNKNOWN]]
+    assert number(["a b c", "d", ""], rules) == [["a", "b"], ["d"], [UNKNOWN]]
 
 
-def test_a_selection_keeps_its_order() -> None:
-    numbered = number_tokens(["a b c", "d", "e f"], AS_SPACY)
-    assert tokens_of(numbered.select(np.array([2, 0]))) == [["e", "f"], ["a", "b", "c"]]
-    assert tokens_of(numbered.select(np.array([], dtype=np.int64))) == []
+def test_lower_case_is_taken_after_cutting() -> None:
+    upper = "MR. SMITH SAID 'NO' İ ΣΑΣ"
+    expected = [token.text.lower() for token in SPACY(upper)]
+    assert number([upper], TokenRules(lower=True, keep_breaks=True, max_tokens=None)) == [expected]
+
+
+def test_no_texts_give_no_tokens() -> None:
+    numbered = AS_SPACY.number(pa.array([], pa.string()))
+    assert len(numbered.ids) == len(numbered.types) == 0
+
+
+def test_a_slice_of_texts_is_tokenized_as_its_own_array() -> None:
+    texts = pa.array(HOSTILE)
+    assert tokens_of(AS_SPACY.number(texts[3:7])) == tokens_of(AS_SPACY.number(texts))[3:7]

@@ -1,14 +1,18 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torchtext.vocab import Vocab
 
 from sentiment.errors import InputError
-from sentiment.tokens import NumberedTokens, TokenRules, number_tokens
+from sentiment.pieces import NumberedTokens
+from sentiment.tokens import ReviewTokenizer, TokenRules
 from sentiment.vectors import WordVectors
 from sentiment.vocabulary import (
+    add_counts,
     embed,
     encode,
     fit_vocabulary,
@@ -24,28 +28,38 @@ VECTORS = WordVectors(["b", "c"], np.array([[1, 2], [3, 4]], dtype=np.float32), 
 
 @pytest.fixture
 def numbered() -> NumberedTokens:
-    return number_tokens(TEXTS, RULES)
+    return ReviewTokenizer(RULES).number(pa.array(TEXTS))
+
+
+def counts_of(texts: list[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(texts)))
+    return counts
 
 
 @pytest.fixture
-def vocabulary(numbered: NumberedTokens) -> Vocab:
-    return fit_vocabulary(numbered.select(np.array([0, 1])), max_size=3, min_freq=1)
+def vocabulary() -> Vocab:
+    return fit_vocabulary(counts_of(TEXTS[:2]), max_size=3, min_freq=1)
+
+
+def test_counts_add_up_over_batches() -> None:
+    counts = counts_of(TEXTS[:1])
+    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(TEXTS[1:])))
+    assert counts == Counter("bacbddbe")
 
 
 def test_the_most_frequent_tokens_come_first_and_equal_ones_by_alphabet(vocabulary: Vocab) -> None:
     assert vocabulary.itos == ["<unk>", "<pad>", "b", "d", "a"]
 
 
-def test_rare_tokens_are_left_out(numbered: NumberedTokens) -> None:
-    assert fit_vocabulary(numbered, max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
+def test_rare_tokens_are_left_out() -> None:
+    assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
 
 
 def test_unknown_tokens_share_a_number(numbered: NumberedTokens, vocabulary: Vocab) -> None:
     reviews = encode(numbered, vocabulary)
-    assert reviews.tokens.tolist() == [2, 4, 0, 2, 3, 3, 2, 0]
-    assert reviews.offsets.tolist() == [0, 4, 7, 8]
-    assert reviews.tokens.dtype == torch.int32
-    assert reviews.labels.tolist() == [-1, -1, -1]
+    assert reviews.to_pylist() == [[2, 4, 0, 2], [3, 3, 2], [0]]
+    assert reviews.type == pa.list_(pa.int32())
 
 
 def test_words_without_a_vector_get_a_normal_one_and_padding_none(vocabulary: Vocab) -> None:
@@ -64,7 +78,7 @@ def test_unknown_words_may_start_at_zero(vocabulary: Vocab) -> None:
 
 def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:
     # Of the types b, d, a only b has a vector; it is 3 of the 7 tokens.
-    assert measure_coverage(vocabulary, VECTORS) == (1 / 3, 3 / 7)
+    assert measure_coverage(vocabulary, VECTORS, tokens=7) == (1 / 3, 3 / 7)
 
 
 def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> None:
@@ -73,6 +87,7 @@ def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> No
     assert rules == RULES
     assert loaded.itos == vocabulary.itos
     assert loaded.stoi == vocabulary.stoi
+    assert loaded.freqs == vocabulary.freqs
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ The modules, in the order in which the data meets them; each imports only from t
     corpus                           reviews in one Parquet file
     split                            which reviews are held out
     fetch, sample, imdb, own         where reviews and vectors come from
+    pieces                           pieces of text, cut as spaCy cuts them
     tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
     encoded                          ragged token ids and labels
+    ragged                           the same, from Arrow's lists into tensors and files
     vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
     batches                          padded batches of like length
     model                            the classifier

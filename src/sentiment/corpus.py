@@ -84,9 +84,10 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
 def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
     """Read some columns of a corpus, all N rows, in the file's order; raises InputError for a damaged file."""
     try:
-        return pq.read_table(path, columns=columns).to_pydict()
+        values: dict[str, list[Any]] = pq.read_table(path, columns=columns).to_pydict()
     except pa.ArrowException as error:
         raise InputError(f"{path}: is not a corpus: {error}") from error
+    return values
 
 
 def read_batches(

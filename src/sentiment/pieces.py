@@ -1,6 +1,6 @@
-"""Cut pieces of text into tokens as spaCy's English tokenizer does, asking it about few of them.
+r"""Cut pieces of text into tokens as spaCy's English tokenizer does, asking it about few of them.
 
-A piece is what stands between two single spaces: "great:)" is one, and so is "end.\\n\\nNext". What spaCy does with a
+A piece is what stands between two single spaces: "great:)" is one, and so is "end.\n\nNext". What spaCy does with a
 piece depends on nothing around it, but for what `Cutter.meetings` finds.
 
 Nor does it depend on most of its letters. spaCy has special cases (contractions, abbreviations, emoticons), which are
@@ -15,7 +15,7 @@ import string
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,14 +52,16 @@ class NumberedTokens(NamedTuple):
     def lower(self) -> "NumberedTokens":
         """Return the same with each token in lower case."""
         types = pa.array([word.lower() for word in self.types.to_pylist()], pa.string()).dictionary_encode()
-        return NumberedTokens(types.dictionary, pa.ListArray.from_arrays(self.ids.offsets, types.indices.take(self.ids.values)))
+        return NumberedTokens(
+            types.dictionary, pa.ListArray.from_arrays(self.ids.offsets, types.indices.take(self.ids.values))
+        )
 
 
 class Cutter:
     """The tokenizer of `spacy.blank("en")`, which is that of the trained English pipelines."""
 
     def __init__(self) -> None:
-        english = spacy.blank("en").tokenizer
+        english: Any = spacy.blank("en").tokenizer
         affixes = {
             "prefix_search": english.prefix_search,
             "suffix_search": english.suffix_search,
@@ -82,8 +84,10 @@ class Cutter:
         }
         neighbours = {pair for found in cut_specials for pair in pairwise(found)}
         # What a token may have been before: itself, or the end of what a special case has put it in the place of.
-        lasts = {(last, last) for last, _ in neighbours} | {(put[-1], found[-1]) for found, put in cut_specials.items()}
-        firsts = {(first, first) for _, first in neighbours} | {(put[0], found[0]) for found, put in cut_specials.items()}
+        lasts = {(last, last) for last, _ in neighbours}
+        lasts |= {(put[-1], found[-1]) for found, put in cut_specials.items()}
+        firsts = {(first, first) for _, first in neighbours}
+        firsts |= {(put[0], found[0]) for found, put in cut_specials.items()}
         self._lasts, self._firsts = sorted({last for last, _ in lasts}), sorted({first for first, _ in firsts})
         self._may_meet = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
         for was_last, was_first in neighbours:
@@ -153,7 +157,8 @@ class Cutter:
         first[some] = _places(cut.types, self._firsts)[ids[offsets[some]]]
         lasts, firsts = (pa.array(each).take(pieces).to_numpy() for each in (last, first))
         both = np.flatnonzero((lasts[:-1] >= 0) & (firsts[1:] >= 0))
-        return both[self._may_meet[lasts[both], firsts[both + 1]]]
+        met: npt.NDArray[np.int64] = both[self._may_meet[lasts[both], firsts[both + 1]]]
+        return met
 
 
 def _runs(kind: npt.NDArray[np.generic], is_start: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
@@ -165,7 +170,8 @@ def _runs(kind: npt.NDArray[np.generic], is_start: npt.NDArray[np.bool_]) -> npt
 
 def _places(words: pa.StringArray, among: list[str]) -> npt.NDArray[np.int32]:
     """Return the place of each word, (N,), among some; -1 if it is not among them."""
-    return pc.index_in(words, pa.array(among, pa.string())).fill_null(-1).to_numpy()
+    places: npt.NDArray[np.int32] = pc.index_in(words, pa.array(among, pa.string())).fill_null(-1).to_numpy()
+    return places
 
 
 def offsets_of(values: pa.ListArray | pa.StringArray) -> npt.NDArray[np.int32]:
@@ -174,8 +180,9 @@ def offsets_of(values: pa.ListArray | pa.StringArray) -> npt.NDArray[np.int32]:
 
 
 def bytes_of(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """Return the characters of all texts in UTF-8; `offsets_of` tells which are whose."""
-    return np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)[: offsets_of(texts)[-1]]
+    """Return the characters of N texts in UTF-8, end to end."""
+    offsets = offsets_of(texts)
+    return np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)[offsets[0] : offsets[-1]]
 
 
 def string_array(offsets: npt.NDArray[np.int32], text: npt.NDArray[np.uint8]) -> pa.StringArray:

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sentiment.corpus import SPLITS, read_batches
 from sentiment.errors import InputError
@@ -96,18 +94,21 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
     return chosen[unit_of]
 
 
-def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int32]:
-    """Return the number, (N,), of the connected component that each review is in by shared keys.
+def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
+    """Return the number of the set of reviews that each is in, (N,), when shared keys connect them.
 
-    The graph's nodes are the reviews and, after them, the keys of each kind.
+    Each review takes the least number of those that it shares a key with, until nothing changes.
     """
-    nodes, tails, heads = reviews, [], []
-    for keys in ties:
-        tied = np.flatnonzero(keys)
-        distinct, key = np.unique(keys[tied], return_inverse=True)
-        tails.append(tied)
-        heads.append(nodes + key)
-        nodes += len(distinct)
-    edges = (np.concatenate([*tails, []]).astype(np.int32), np.concatenate([*heads, []]).astype(np.int32))
-    graph = coo_array((np.ones(len(edges[0]), dtype=np.bool_), edges), shape=(nodes, nodes))
-    return np.asarray(connected_components(graph, directed=False)[1][:reviews], dtype=np.int32)
+    unit = np.arange(reviews)
+    tied = [np.flatnonzero(keys) for keys in ties]
+    keys_of_tied = [np.unique(keys[rows], return_inverse=True)[1] for keys, rows in zip(ties, tied, strict=True)]
+    while True:
+        least = unit.copy()
+        for rows, key in zip(tied, keys_of_tied, strict=True):
+            least_of_key = np.full(len(rows), reviews)
+            np.minimum.at(least_of_key, key, least[rows])
+            least[rows] = least_of_key[key]
+        least = least[least]  # the least of the least: long chains are done in few rounds
+        if np.array_equal(least, unit):
+            return np.unique(unit, return_inverse=True)[1]
+        unit = least

@@ -83,7 +83,7 @@ def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
     spaCy makes no token of a space that does not follow white space, so a piece more or less on its left does not
     matter to what is on its right. Returns the pieces of each text, N lists of numbers, and what they are.
     """
-    starts, text = offsets_of(texts), bytes_of(texts)
+    starts, text = offsets_of(texts) - offsets_of(texts)[0], bytes_of(texts)
     is_cut = text == SPACE
     is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned: white space and all beyond ASCII is greater
     is_cut[starts[:-1][starts[:-1] < len(text)]] = False

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sentiment.errors import InputError
 
 ZIP_MAGIC = b"PK"
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
 
 
 class WordVectors(NamedTuple):

@@ -37,7 +37,9 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
 
     Tokens of equal frequency are taken in alphabetical order; the specials come first and are not counted.
     """
-    return Vocab(counts, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    vocabulary = Vocab(counts, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    vocabulary.freqs = Counter({token: counts[token] for token in vocabulary.itos[len(SPECIALS) :]})
+    return vocabulary
 
 
 def encode(numbered: NumberedTokens, vocabulary: Vocab) -> pa.ListArray:
@@ -63,15 +65,15 @@ def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int
     return matrix
 
 
-def measure_coverage(vocabulary: Vocab, vectors: WordVectors) -> tuple[float, float]:
-    """Return the shares of the vocabulary's types, and of its tokens in the reviews it was fitted on, with a vector.
+def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
+    """Return the shares of the vocabulary's types, and of all `tokens` that it was fitted on, with a vector.
 
     Tokens that the vocabulary does not hold count as tokens without one.
     """
     types = vocabulary.itos[len(SPECIALS) :]
     covered = set(vectors.words)
-    tokens = sum(vocabulary.freqs[token] for token in types if token in covered)
-    return sum(token in covered for token in types) / len(types), tokens / vocabulary.freqs.total()
+    covered_tokens = sum(vocabulary.freqs[token] for token in types if token in covered)
+    return sum(token in covered for token in types) / len(types), covered_tokens / tokens
 
 
 def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
