@@ -33,7 +33,8 @@ import stages  # noqa: F401, puts the library on the path
 SPLITS = ("train", "validation", "test", "unsup")
 DIMENSION = 100
 SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
-CORPUS, VECTORS, PREPARED = Path("data/corpus.parquet"), Path("data/vectors"), Path("data/prepared")
+PARAMS, PREPARED = Path("params.yaml"), Path("data/prepared")
+CORPUS, VECTORS, METRICS = Path("data/corpus.parquet"), Path("data/vectors"), Path("metrics/prepare.json")
 WATCH_SECONDS = 0.05
 Digests = dict[str, str]
 
@@ -168,35 +169,38 @@ def peak_memory(process: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
-def lay_out(folder: Path, corpus: Path, vectors: Path, unlabelled: bool) -> int:
-    """Put into a folder what the stage reads; return the number of reviews."""
+def lay_out(folder: Path, corpus: Path, vectors: Path, settings: dict[str, Any]) -> None:
+    """Put into a folder what the stage reads: our parameters, with some of prepare's changed, and the data."""
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["prepare"].update(settings)
+    (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
+    (folder / CORPUS).parent.mkdir()
+    (folder / CORPUS).symlink_to(corpus.resolve())
+    (folder / VECTORS).symlink_to(vectors.resolve())
+
+
+def labelled(corpus: Path, path: Path) -> Path:
+    """Write the reviews that have a label to another file."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from sentiment.corpus import ROW_GROUP_REVIEWS, STORAGE
-    from stages.params import PARAMS
 
-    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["prepare"].update(SETTINGS)
-    (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
-    (folder / CORPUS).parent.mkdir()
-    (folder / VECTORS).symlink_to(vectors.resolve())
-    if unlabelled:
-        (folder / CORPUS).symlink_to(corpus.resolve())
-        return int(pq.read_metadata(corpus).num_rows)
     reviews = pq.read_table(corpus, filters=pc.field("split") != "unsup")
-    pq.write_table(reviews, folder / CORPUS, row_group_size=ROW_GROUP_REVIEWS, **STORAGE)
-    return len(reviews)
+    pq.write_table(reviews, path, row_group_size=ROW_GROUP_REVIEWS, **STORAGE)
+    return path
 
 
 def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
     """Take both ways in turn and print a table and a line of JSON."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        reviews = lay_out(folder, corpus, vectors, unlabelled)
+        lay_out(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
             print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")
+        sizes = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        reviews = sum(sizes[f"{split}_reviews"] for split in SPLITS)
         runs: dict[str, list[dict[str, Any]]] = {"textbook": [], "ours": []}
         for _ in range(rounds):
             for way, taken in runs.items():

@@ -34,19 +34,23 @@ def prepare(params: Params) -> None:
     outline = read_outline(CORPUS)
     ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
     splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
-    rows = {name: np.flatnonzero(splits == number) for number, name in enumerate(SPLITS_AND_VALIDATION)}
-    save_tensors(ROWS, {split: torch.from_numpy(numbers) for split, numbers in rows.items()})
+    rows = {
+        name: torch.from_numpy(splits == number).nonzero()[:, 0] for number, name in enumerate(SPLITS_AND_VALIDATION)
+    }
+    sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
+    save_tensors(ROWS, rows)
+    del rows
 
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens)
     tokenizer = ReviewTokenizer(rules)
     counts: Counter[str] = Counter()
-    with tqdm(desc="count", total=len(rows["train"]), unit=" reviews", disable=None) as bar:
+    with tqdm(desc="count", total=sizes["train_reviews"], unit=" reviews", disable=None) as bar:
         for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"], splits == TRAIN)):
             add_counts(counts, numbered)
             bar.update(len(numbered.ids))
     vocabulary = fit_vocabulary(counts, settings.max_vocab, settings.min_freq)
     training_tokens = counts.total()
-    del counts  # the greatest thing in memory
+    del counts  # like `rows`, it grows with the corpus
     save_vocabulary(VOCABULARY, vocabulary, rules)
 
     with ExitStack() as stack:
@@ -72,12 +76,12 @@ def prepare(params: Params) -> None:
         "types_with_vector": round(types_covered, 4),
         "tokens_with_vector": round(tokens_covered, 4),
         "vector_rows_repeated": vectors.repeated,
-        **{f"{name}_reviews": len(numbers) for name, numbers in rows.items()},
+        **sizes,
     }
     write_json(PREPARE_METRICS, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {len(rows['train']):,} training reviews"
+        f"tokens have a vector; {sizes['train_reviews']:,} training reviews"
     )
 
 

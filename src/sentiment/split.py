@@ -16,29 +16,27 @@ from sentiment.errors import InputError
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
 TRAIN, VALIDATION = SPLITS_AND_VALIDATION.index("train"), SPLITS_AND_VALIDATION.index("validation")
 
-Keys = npt.NDArray[np.int64]  # (N,), equal for equal values; 0 for None
+Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
 
 class Outline(NamedTuple):
-    """What is known of each of N reviews besides its text: 18 bytes a review."""
+    """What the splitting of N reviews, n of them in train, needs to know."""
 
     splits: npt.NDArray[np.int8]  # (N,), place in SPLITS
     labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
-    texts: Keys  # of the reviews in train; 0 elsewhere
-    groups: Keys
+    texts: Keys  # (n,)
+    groups: Keys  # (n,)
 
 
 def read_outline(path: Path) -> Outline:
-    """Read a corpus for what its splitting needs."""
+    """Read all of a corpus for what its splitting needs."""
     parts: list[Outline] = []
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
         labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
-        texts = np.zeros(len(batch), dtype=np.int64)
-        texts[splits == TRAIN] = keys_of(batch["text"].filter(pa.array(splits == TRAIN)).to_pylist())
-        groups = batch["group"].dictionary_encode()
-        keys = pa.array(keys_of(groups.dictionary.to_pylist()))
-        parts.append(Outline(splits, labels, texts, keys.take(groups.indices).fill_null(0).to_numpy()))
+        train = batch.filter(pa.array(splits == TRAIN))
+        texts, groups = (keys_of(train[name].to_pylist()) for name in ("text", "group"))
+        parts.append(Outline(splits, labels, texts, groups))
     return Outline(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -56,11 +54,11 @@ def assign_splits(
 ) -> npt.NDArray[np.int8]:
     """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
 
-    `share` of those that the corpus calls train are held out for validation, as `hold_out` does. Raises InputError if
-    that leaves one side without one of the labels.
+    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
+    Raises InputError if that leaves one side without one of the labels.
     """
     train = np.flatnonzero(splits == TRAIN)
-    held_out = hold_out(labels[train], [keys[train] for keys in ties], share, seed)
+    held_out = hold_out(labels[train], ties, share, seed)
     for side, name in ((held_out, "validation"), (~held_out, "train")):
         if len(np.unique(labels[train][side])) < 2:
             raise InputError(

@@ -37,9 +37,12 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
 
     Tokens of equal frequency are taken in alphabetical order; the specials come first and are not counted.
     """
-    vocabulary = Vocab(counts, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
-    vocabulary.freqs = Counter({token: counts[token] for token in vocabulary.itos[len(SPECIALS) :]})
-    return vocabulary
+    frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
+    rank = min(max_size, len(counts))
+    least = np.partition(frequencies, -rank)[-rank]
+    # torchtext sorts and keeps all that it is given; what cannot be among the most frequent need not be.
+    likely = Counter({token: count for token, count in counts.items() if count >= least})
+    return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
 def encode(numbered: NumberedTokens, vocabulary: Vocab) -> pa.ListArray:
@@ -53,16 +56,14 @@ def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int
 
     Padding is zero. NumPy draws the normal numbers, because PyTorch's depend on the processor's instruction set.
     """
-    random = np.random.default_rng(seed)
-
-    def draw(row: Tensor) -> Tensor:
-        return row.copy_(torch.from_numpy(random.normal(0.0, unknown_std, row.shape)))
-
     rows = {word: row for row, word in enumerate(vectors.words)}
-    vocabulary.set_vectors(rows, torch.from_numpy(vectors.matrix), vectors.matrix.shape[1], unk_init=draw)
-    matrix: Tensor = vocabulary.vectors
+    row_of = np.array([rows.get(word, -1) for word in vocabulary.itos])
+    matrix = np.empty((len(row_of), vectors.matrix.shape[1]), dtype=np.float32)
+    unknown = row_of < 0
+    matrix[~unknown] = vectors.matrix[row_of[~unknown]]
+    matrix[unknown] = np.random.default_rng(seed).normal(0.0, unknown_std, (unknown.sum(), matrix.shape[1]))
     matrix[vocabulary.stoi[PADDING]] = 0.0
-    return matrix
+    return torch.from_numpy(matrix)
 
 
 def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
