@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import spacy
 
-from sentiment.pieces import LETTERS, LONGEST_RUN, PLAIN, Cutter
+from sentiment.pieces import LETTERS, LONGEST_PIECE, LONGEST_RUN, PLAIN, Cutter
 from tests.test_tokens import HOSTILE
 
 ENGLISH: Any = spacy.blank("en").tokenizer
@@ -25,7 +25,6 @@ PATTERNS = {
 SPECIAL_LETTERS = {run for special in ENGLISH.rules for run in LETTERS.findall(special)}
 CASES = [set(map(ord, string.ascii_lowercase)), set(map(ord, string.ascii_uppercase))]
 ASCII = set(range(128))
-LONGEST_PIECE = 60
 
 
 @pytest.fixture(scope="module")

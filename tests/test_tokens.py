@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from sentiment.pieces import NumberedTokens
 from sentiment.sample import generate_reviews
-from sentiment.tokens import UNKNOWN, WHITE, ReviewTokenizer, TokenRules
+from sentiment.tokens import IN_WHITE, UNKNOWN, WHITE, ReviewTokenizer, TokenRules
 
 AS_SPACY = ReviewTokenizer(TokenRules(lower=False, keep_breaks=True, max_tokens=None))
 SPACY: Any = spacy.blank("en").tokenizer
+WHITE_SPACE = [chr(code) for code in range(0x110000) if chr(code).isspace()]
 HOSTILE = [
     "  two  spaces ",
     "don't\tstop\n\n",
@@ -29,12 +30,15 @@ HOSTILE = [
     "é\u200b na\u00efve caf\u00e9 and \u2003 em\u2003space",
     "B" * 70 + "." + "b" * 70 + ".com " + "a" * 100,
     "\x1c\x1d \x1e\x1f",
+    "очень хороший фильм, смотреть! ευχαριστώ πολύ 非常 好看 的",
+    *[f"a{space} b {space} c{space}{space}  d" for space in WHITE_SPACE],
 ]
 FRAGMENTS = [
     *sorted(SPACY.rules),
     *"great Mc GUIRE É o O D or s 's km 10 8 US$5 ° C. and / . , ' \u2019 ... -- ( ) : ; -".split(),
     *"http://a.b.com e-mail@x.org x.Y <br /><br /> <br/>".split(),
-    *[" ", "  ", "\n", "\t", "\xa0", "\x85", "\x1c", "\u2003"],
+    *WHITE_SPACE,
+    "  ",
 ]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map("".join) | st.lists(
     st.sampled_from(FRAGMENTS), max_size=12
@@ -69,6 +73,10 @@ def test_a_review_has_the_same_tokens_whatever_came_before() -> None:
 def test_each_distinct_token_has_one_number() -> None:
     types = AS_SPACY.number(pa.array(HOSTILE)).types.to_pylist()
     assert len(set(types)) == len(types)
+
+
+def test_white_space_beyond_ascii_is_known_by_its_byte_before_the_last() -> None:
+    assert all(IN_WHITE[space.encode()[-2]] for space in WHITE_SPACE if ord(space) >= 0x80)
 
 
 def test_white_space_is_pythons() -> None:

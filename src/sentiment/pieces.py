@@ -12,7 +12,7 @@ shapes than pieces. A test reads all this off spaCy's own regular expressions.
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
@@ -21,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import spacy
+from spacy.lang.en import English
 from spacy.tokenizer import Tokenizer
+from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 from spacy.vocab import Vocab
 
 LETTERS = re.compile("[A-Za-z]+")
-PLAIN = "^[!-#%-/:-~]{1,60}$"  # printable ASCII without digits and "$"
+LONGEST_PIECE = 60  # characters; others get no shape and are not remembered
+PLAIN = f"^[!-#%-/:-~]{{1,{LONGEST_PIECE}}}$"  # printable ASCII without digits and "$"
 LONGEST_RUN = 3  # of stand-ins: spaCy tells one letter from two from more, up to a limit of 63
 REMEMBERED = 200_000  # shapes, and other pieces, of which the tokens are kept; about 80 MB
 
@@ -61,26 +63,34 @@ class Cutter:
     """The tokenizer of `spacy.blank("en")`, which is that of the trained English pipelines."""
 
     def __init__(self) -> None:
-        english: Any = spacy.blank("en").tokenizer
+        english: Any = English.Defaults
         affixes = {
-            "prefix_search": english.prefix_search,
-            "suffix_search": english.suffix_search,
-            "infix_finditer": english.infix_finditer,
+            "prefix_search": compile_prefix_regex(english.prefixes).search,
+            "suffix_search": compile_suffix_regex(english.suffixes).search,
+            "infix_finditer": compile_infix_regex(english.infixes).finditer,
             "token_match": english.token_match,
             "url_match": english.url_match,
         }
+        specials = english.tokenizer_exceptions
         # A vocabulary of its own, which computes no attributes of each new word, makes spaCy twice as fast.
         self._vocab = Vocab()
-        self._tokenizer = Tokenizer(self._vocab, rules=english.rules, max_cache_size=0, **affixes)
-        self._words = lru_cache(REMEMBERED)(lambda text: [token.text for token in self._tokenizer(text)])
-        self._special_letters = pa.array({run for special in english.rules for run in LETTERS.findall(special)})
+        self._tokenizer = Tokenizer(self._vocab, rules=specials, max_cache_size=0, **affixes)
+        self._remembered_words = lru_cache(REMEMBERED)(self._words)
+        self._special_letters = pa.array({run for special in specials for run in LETTERS.findall(special)})
 
-        # spaCy looks through the tokens of a whole text for those special cases that its other rules would cut.
-        by_affixes = Tokenizer(Vocab(), **affixes)
+        self._lasts, self._firsts, self._may_meet = self._tabulate_meetings(Tokenizer(Vocab(), **affixes), specials)
+
+    def _tabulate_meetings(
+        self, by_affixes: Tokenizer, specials: Iterable[str]
+    ) -> tuple[list[str], list[str], npt.NDArray[np.bool_]]:
+        """Return last tokens, first tokens, and whether pieces that end and begin so may make a special case together.
+
+        spaCy looks through the tokens of a whole text for the special cases that its other rules would cut.
+        """
         cut_specials = {
             tuple(token.text for token in by_affixes(special)): self._words(special)
-            for special in english.rules
-            if english.find_prefix(special) or english.find_suffix(special) or english.find_infix(special)
+            for special in specials
+            if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
         }
         neighbours = {pair for found in cut_specials for pair in pairwise(found)}
         # What a token may have been before: itself, or the end of what a special case has put it in the place of.
@@ -88,17 +98,21 @@ class Cutter:
         lasts |= {(put[-1], found[-1]) for found, put in cut_specials.items()}
         firsts = {(first, first) for _, first in neighbours}
         firsts |= {(put[0], found[0]) for found, put in cut_specials.items()}
-        self._lasts, self._firsts = sorted({last for last, _ in lasts}), sorted({first for first, _ in firsts})
-        self._may_meet = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
+        all_lasts, all_firsts = sorted({last for last, _ in lasts}), sorted({first for first, _ in firsts})
+        may_meet = np.zeros((len(all_lasts), len(all_firsts)), dtype=np.bool_)
         for was_last, was_first in neighbours:
-            rows = [self._lasts.index(last) for last, was in lasts if was == was_last]
-            columns = [self._firsts.index(first) for first, was in firsts if was == was_first]
-            self._may_meet[np.ix_(rows, columns)] = True
+            rows = [all_lasts.index(last) for last, was in lasts if was == was_last]
+            columns = [all_firsts.index(first) for first, was in firsts if was == was_first]
+            may_meet[np.ix_(rows, columns)] = True
+        return all_lasts, all_firsts, may_meet
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the tokens of each text, as spaCy gives them."""
         with self._vocab.memory_zone():  # without it spaCy keeps every word that it has ever seen
-            return [self._words(text) for text in texts]
+            return [self._remembered_words(text) if len(text) <= LONGEST_PIECE else self._words(text) for text in texts]
+
+    def _words(self, text: str) -> list[str]:
+        return [token.text for token in self._tokenizer(text)]
 
     def cut(self, pieces: pa.StringArray) -> NumberedTokens:
         """Return the tokens of distinct pieces, (N,), each of them taken by itself."""

@@ -18,6 +18,8 @@ UNKNOWN = "<unk>"  # also stands for a review that has no token at all
 WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
 BREAKS = rf"(?:{WHITE}*<br{WHITE}*/?>{WHITE}*)+"
 SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # 94 characters print, from "!" to "~"
+# The byte before the last, in UTF-8, of all white space beyond ASCII (and of some characters more).
+IN_WHITE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,21 @@ class ReviewTokenizer:
 
 
 def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
-    """Split each text at every space that follows a printing character of ASCII.
+    """Split each text at the spaces that do not follow white space: spaCy makes no token of these.
 
-    spaCy makes no token of a space that does not follow white space, so a piece more or less on its left does not
-    matter to what is on its right. Returns the pieces of each text, N lists of numbers, and what they are.
+    At some others of them there is no cut, which is as good: what a piece gives does not depend on where it ends.
+    Returns the pieces of each text, N lists of numbers, and what they are.
     """
     starts, text = offsets_of(texts) - offsets_of(texts)[0], bytes_of(texts)
     is_cut = text == SPACE
-    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned: white space and all beyond ASCII is greater
+    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned, so that white space and what is beyond is greater
+    beyond = np.flatnonzero(text[:-1] >= 0x80)  # ASCII, that is
+    is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITE[text[beyond - 1]]
     is_cut[starts[:-1][starts[:-1] < len(text)]] = False
     cuts = np.flatnonzero(is_cut)
     is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
     is_start[cuts - np.arange(len(cuts))] = True
-    starts = starts - np.searchsorted(cuts, starts)  # where the cut spaces are left out
+    starts = starts - np.searchsorted(cuts, starts)  # where they are without the spaces that are cut out
     is_start[starts] = True
     starts_of_pieces = np.flatnonzero(is_start).astype(np.int32)
     pieces = string_array(starts_of_pieces, text[~is_cut]).dictionary_encode()

@@ -42,24 +42,25 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str]) -> WordVecto
     missing = {word.encode(): word for word in wanted}
     found: dict[bytes, str] = {}
     matrix = np.empty((len(missing), dimension), dtype=np.float32)
-    rows = headers = repeated = 0
+    number = repeated = 0
+    has_header = False
     with _open_text(path, dimension) as (name, text):
         for block in _whole_lines(text):
-            starts, usual = _lines(block, dimension)
-            for start, is_usual in zip(starts, usual, strict=True):
-                rows += 1
+            for start, is_usual in _lines(block, dimension):
+                number += 1
                 if is_usual and block[start : block.index(b" ", start)] not in missing:
                     continue
-                line, where = block[start : block.index(b"\n", start)], f"{name}:{rows + headers}"
-                if rows == 1 and not headers and _is_header(line, dimension):
-                    rows, headers = 0, 1
+                line = block[start : block.index(b"\n", start)]
+                if number == 1 and _is_header(line, dimension):
+                    has_header = True
                     continue
-                word, values = _divide(line, dimension, where)
+                word, values = _divide(line, dimension, f"{name}:{number}")
                 if word in found:
                     repeated += 1
                 elif word in missing:
-                    matrix[len(found)] = _parse(values, where)
+                    matrix[len(found)] = _parse(values, f"{name}:{number}")
                     found[word] = missing[word]
+    rows = number - has_header
     if not rows:
         raise InputError(f"{name}: holds no vectors")
     return WordVectors(list(found.values()), matrix[: len(found)], rows, repeated)
@@ -76,12 +77,12 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def _lines(block: bytes, dimension: int) -> tuple[list[int], list[bool]]:
-    """Return where each line of a block begins, and whether it has as many spaces as numbers."""
+def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
+    """Yield where each line of a block begins, and whether it has as many spaces as a word and its numbers need."""
     characters = np.frombuffer(block, dtype=np.uint8)
     starts = np.append(0, np.flatnonzero(characters == ord("\n"))[:-1] + 1)
     spaces = np.add.reduceat(characters == ord(" "), starts, dtype=np.int32)
-    return starts.tolist(), (spaces == dimension).tolist()
+    return zip(starts.tolist(), (spaces == dimension).tolist(), strict=True)
 
 
 @contextmanager
