@@ -35,7 +35,8 @@ lint: $(BIN)/.dev  ## Check format, lint and types
 	ruff check .
 	mypy
 
-bench: $(BIN)/.dev run  ## Time our way against the textbook's, on the tensors that the pipeline last prepared
+bench: $(BIN)/.dev run  ## Time our way against the textbook's, on what the pipeline last downloaded and prepared
+	python -m benchmarks.prepare
 	python -m benchmarks.train
 
 pins:  ## Renew the exact versions below the line in both files of requirements

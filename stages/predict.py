@@ -18,13 +18,13 @@ def predict(texts: list[str]) -> None:
     from sentiment.predict import choose_device, predict_logits
     from sentiment.ragged import to_tensors
     from sentiment.tokens import ReviewTokenizer
-    from sentiment.vocabulary import encode, load_vocabulary
+    from sentiment.vocabulary import encode, load_vocabulary, words_of
 
     if not texts:
         raise InputError('give one text or more: python -m stages.predict "I would never call it dull."')
     model = load_checkpoint(MODEL, VOCABULARY)
     vocabulary, rules = load_vocabulary(VOCABULARY)
-    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), vocabulary)
+    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary))
     probabilities = predict_logits(model, to_tensors(tokens), choose_device()).sigmoid()
     for probability, text in zip(probabilities.tolist(), texts, strict=True):
         print(f"{probability:.4f}  {text}")

@@ -27,7 +27,15 @@ def prepare(params: Params) -> None:
     from sentiment.split import SPLITS_AND_VALIDATION, TRAIN, assign_splits, read_outline
     from sentiment.tokens import ReviewTokenizer, TokenRules
     from sentiment.vectors import read_vectors
-    from sentiment.vocabulary import add_counts, embed, encode, fit_vocabulary, measure_coverage, save_vocabulary
+    from sentiment.vocabulary import (
+        add_counts,
+        embed,
+        encode,
+        fit_vocabulary,
+        measure_coverage,
+        save_vocabulary,
+        words_of,
+    )
 
     pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
     settings = params.prepare
@@ -58,9 +66,9 @@ def prepare(params: Params) -> None:
         vectors_read = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
         files = [stack.enter_context(writing_encoded(ENCODED[name])) for name in SPLITS_AND_VALIDATION]
         bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
-        done = 0
+        words, done = words_of(vocabulary), 0
         for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"])):
-            tokens = encode(numbered, vocabulary)
+            tokens = encode(numbered, words)
             batch = slice(done, done := done + len(tokens))
             for split in np.unique(splits[batch]):
                 of_split = np.flatnonzero(splits[batch] == split)

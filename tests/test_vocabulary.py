@@ -19,6 +19,7 @@ from sentiment.vocabulary import (
     load_vocabulary,
     measure_coverage,
     save_vocabulary,
+    words_of,
 )
 
 TEXTS = ["b a c b", "d d b", "e"]
@@ -63,7 +64,7 @@ def test_ties_at_the_end_are_broken_by_alphabet(max_size: int) -> None:
 
 
 def test_unknown_tokens_share_a_number(numbered: NumberedTokens, vocabulary: Vocab) -> None:
-    reviews = encode(numbered, vocabulary)
+    reviews = encode(numbered, words_of(vocabulary))
     assert reviews.to_pylist() == [[2, 4, 0, 2], [3, 3, 2], [0]]
     assert reviews.type == pa.list_(pa.int32())
 

@@ -12,9 +12,10 @@ shapes than pieces. A test reads all this off spaCy's own regular expressions.
 
 import re
 import string
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ LETTERS = re.compile("[A-Za-z]+")
 LONGEST_PIECE = 60  # characters; others get no shape and are not remembered
 PLAIN = f"^[!-#%-/:-~]{{1,{LONGEST_PIECE}}}$"  # printable ASCII without digits and "$"
 LONGEST_RUN = 3  # of stand-ins: spaCy tells one letter from two from more, up to a limit of 63
-REMEMBERED = 200_000  # shapes, and other pieces, of which the tokens are kept; about 80 MB
+REMEMBERED = 60_000  # shapes, and other pieces, of which the tokens are kept; about 25 MB
 
 # For each byte, the case of the letter it is (0: it is none), and what it becomes in a shape.
 CASE, SHAPE = np.zeros(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
@@ -78,33 +79,35 @@ class Cutter:
         self._remembered_words = lru_cache(REMEMBERED)(self._words)
         self._special_letters = pa.array({run for special in specials for run in LETTERS.findall(special)})
 
-        self._lasts, self._firsts, self._may_meet = self._tabulate_meetings(Tokenizer(Vocab(), **affixes), specials)
+        self._halves = self._halve(Tokenizer(Vocab(), **affixes), specials)
+        self._lasts, self._firsts = (sorted({pair[side] for pair in self._halves}) for side in (0, 1))
+        self._may_meet = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
+        for last, first in self._halves:
+            self._may_meet[self._lasts.index(last), self._firsts.index(first)] = True
 
-    def _tabulate_meetings(
-        self, by_affixes: Tokenizer, specials: Iterable[str]
-    ) -> tuple[list[str], list[str], npt.NDArray[np.bool_]]:
-        """Return last tokens, first tokens, and whether pieces that end and begin so may make a special case together.
+    def _halve(self, by_affixes: Tokenizer, specials: Iterable[str]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+        """Return the halves of special cases between which a space may stand, by the tokens before and after it.
 
         spaCy looks through the tokens of a whole text for the special cases that its other rules would cut.
         """
-        cut_specials = {
-            tuple(token.text for token in by_affixes(special)): self._words(special)
+        found = {
+            special: [token.text for token in by_affixes(special)]
             for special in specials
             if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
         }
-        neighbours = {pair for found in cut_specials for pair in pairwise(found)}
-        # What a token may have been before: itself, or the end of what a special case has put it in the place of.
-        lasts = {(last, last) for last, _ in neighbours}
-        lasts |= {(put[-1], found[-1]) for found, put in cut_specials.items()}
-        firsts = {(first, first) for _, first in neighbours}
-        firsts |= {(put[0], found[0]) for found, put in cut_specials.items()}
-        all_lasts, all_firsts = sorted({last for last, _ in lasts}), sorted({first for first, _ in firsts})
-        may_meet = np.zeros((len(all_lasts), len(all_firsts)), dtype=np.bool_)
-        for was_last, was_first in neighbours:
-            rows = [all_lasts.index(last) for last, was in lasts if was == was_last]
-            columns = [all_firsts.index(first) for first, was in firsts if was == was_first]
-            may_meet[np.ix_(rows, columns)] = True
-        return all_lasts, all_firsts, may_meet
+        # What a token may be now: itself, or the end of what a special case has put in the place of others.
+        put = {special: self._words(special) for special in found}
+        lasts, firsts = defaultdict(set), defaultdict(set)
+        for special, tokens in found.items():
+            lasts[tokens[-1]].add(put[special][-1])
+            firsts[tokens[0]].add(put[special][0])
+        halves = defaultdict(set)
+        for tokens in found.values():
+            for place in range(1, len(tokens)):
+                last, first = tokens[place - 1 : place + 1]
+                for pair in product({last, *lasts[last]}, {first, *firsts[first]}):
+                    halves[pair].add(("".join(tokens[:place]), "".join(tokens[place:])))
+        return dict(halves)
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the tokens of each text, as spaCy gives them."""
@@ -158,7 +161,7 @@ class Cutter:
         starts_drawn = _end_to_end(is_kept)[starts]
         return string_array(starts_drawn, drawn), kept
 
-    def meetings(self, cut: NumberedTokens, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
+    def meetings(self, cut: NumberedTokens, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
         """Return the places in a sequence of pieces, (P,), where spaCy might find a special case across the next space.
 
         In "great:) )" it sees ":", ")", ")", the special case ":))", and leaves it all apart because of the space; in
@@ -171,8 +174,23 @@ class Cutter:
         first[some] = _places(cut.types, self._firsts)[ids[offsets[some]]]
         lasts, firsts = (pa.array(each).take(pieces).to_numpy() for each in (last, first))
         both = np.flatnonzero((lasts[:-1] >= 0) & (firsts[1:] >= 0))
-        met: npt.NDArray[np.int64] = both[self._may_meet[lasts[both], firsts[both + 1]]]
-        return met
+        both = both[self._may_meet[lasts[both], firsts[both + 1]]]
+        left, right = (texts.take(pieces.take(pa.array(both + side))).to_pylist() for side in (0, 1))
+        met = [
+            _may_be_halves(before, after, self._halves[self._lasts[last], self._firsts[first]])
+            for before, after, last, first in zip(left, right, lasts[both], firsts[both + 1], strict=True)
+        ]
+        places: npt.NDArray[np.int64] = both[np.array(met, dtype=np.bool_)]
+        return places
+
+
+def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
+    """Say whether, for some halves, `left` ends where the first one does and `right` begins where the second does."""
+    left, right = left.replace(" ", ""), right.replace(" ", "")
+    return any(
+        (left.endswith(last) or last.endswith(left)) and (right.startswith(first) or first.startswith(right))
+        for last, first in halves
+    )
 
 
 def _runs(kind: npt.NDArray[np.generic], is_start: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:

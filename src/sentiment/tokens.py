@@ -47,7 +47,7 @@ class ReviewTokenizer:
             texts = pc.replace_substring_regex(texts, BREAKS, " ")
         reviews, texts_of_pieces = _split(texts)
         cut = self._cutter.cut(texts_of_pieces)
-        meetings = self._cutter.meetings(cut, reviews.values)
+        meetings = self._cutter.meetings(cut, texts_of_pieces, reviews.values)
         meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # there one review ends and another begins
         if len(meetings):
             runs, reviews = _join(reviews, texts_of_pieces, meetings)

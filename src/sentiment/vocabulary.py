@@ -45,9 +45,14 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
-def encode(numbered: NumberedTokens, vocabulary: Vocab) -> pa.ListArray:
-    """Turn the numbered tokens of N reviews into ids of the vocabulary, N lists of int32."""
-    ids = pc.index_in(numbered.types, pa.array(vocabulary.itos)).fill_null(vocabulary.stoi[UNKNOWN])
+def words_of(vocabulary: Vocab) -> pa.StringArray:
+    """Return the words of a vocabulary, (V,), in the order of their ids."""
+    return pa.array(vocabulary.itos, pa.string())
+
+
+def encode(numbered: NumberedTokens, words: pa.StringArray) -> pa.ListArray:
+    """Turn the numbered tokens of N reviews into their places among a vocabulary's words, N lists of int32."""
+    ids = pc.index_in(numbered.types, words).fill_null(SPECIALS.index(UNKNOWN))
     return pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
 
 
