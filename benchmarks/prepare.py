@@ -136,6 +136,7 @@ def measure(way: str, folder: Path, check: bool = False) -> dict[str, Any]:
     """Take one way in a process of its own; return its seconds, its peak memory and, if asked, digests."""
     command = [sys.executable, "-m", "benchmarks.prepare", "--way", way, *(["--check"] if check else [])]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    os.sync()  # what the last one wrote shall not be this one's burden
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         peaks: dict[int, int] = {}

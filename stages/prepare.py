@@ -1,96 +1,127 @@
-"""Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors."""
+"""Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors.
 
-from stages.params import Params
+The corpus is read three times, some reviews at a time: to split it, to count the training tokens, and to encode all of
+it. So the vocabulary is known, and its vectors can be read, beside the third and longest, and no text waits anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stages.params import Params, Prepare
 from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
 from stages.run import run
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torchtext.vocab import Vocab
+
+    from sentiment.tokens import ReviewTokenizer
+
+    Numbers = npt.NDArray[np.int8]
+
 
 def prepare(params: Params) -> None:
-    """Write, for each split, ragged token ids and labels; the vocabulary; the embedding matrix (V, E).
-
-    The corpus is read three times, a batch of reviews at a time: to split it, to count the tokens of the training
-    reviews, and to encode all reviews. Meanwhile the vectors are read beside the third.
-    """
-    from collections import Counter
+    """Write, for each split, ragged token ids and labels; the vocabulary; the embedding matrix (V, E)."""
     from concurrent.futures import ThreadPoolExecutor
-    from contextlib import ExitStack
 
-    import numpy as np
     import pyarrow as pa
-    import torch
-    from tqdm import tqdm
 
-    from sentiment.corpus import read_batches
     from sentiment.encoded import save_tensors
     from sentiment.files import write_json
-    from sentiment.ragged import writing_encoded
-    from sentiment.split import SPLITS_AND_VALIDATION, TRAIN, assign_splits, read_outline
     from sentiment.tokens import ReviewTokenizer, TokenRules
     from sentiment.vectors import read_vectors
-    from sentiment.vocabulary import (
-        add_counts,
-        embed,
-        encode,
-        fit_vocabulary,
-        measure_coverage,
-        save_vocabulary,
-        words_of,
-    )
+    from sentiment.vocabulary import embed, measure_coverage, save_vocabulary
 
     pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
     settings = params.prepare
-    outline = read_outline(CORPUS)
-    ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
-    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
-    rows = {
-        name: torch.from_numpy(splits == number).nonzero()[:, 0] for number, name in enumerate(SPLITS_AND_VALIDATION)
-    }
-    sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
-    save_tensors(ROWS, rows)
-    del rows
-
+    splits, labels, sizes = split_reviews(settings)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens)
     tokenizer = ReviewTokenizer(rules)
-    counts: Counter[str] = Counter()
-    with tqdm(desc="count", total=sizes["train_reviews"], unit=" reviews", disable=None) as bar:
-        for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"], splits == TRAIN)):
-            add_counts(counts, numbered)
-            bar.update(len(numbered.ids))
-    vocabulary = fit_vocabulary(counts, settings.max_vocab, settings.min_freq)
-    training_tokens = counts.total()
-    del counts  # like `rows`, it grows with the corpus
+    vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
+        encode_reviews(tokenizer, vocabulary, splits, labels)
+        vectors = reading.result()
+    save_tensors(EMBEDDINGS, {"embeddings": embed(vocabulary, vectors, settings.unknown_std, settings.seed)})
 
-    with ExitStack() as stack:
-        beside = stack.enter_context(ThreadPoolExecutor(1))
-        vectors_read = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
-        files = [stack.enter_context(writing_encoded(ENCODED[name])) for name in SPLITS_AND_VALIDATION]
-        bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
-        words, done = words_of(vocabulary), 0
-        for numbered in tokenizer.number_all(b["text"] for b in read_batches(CORPUS, ["text"])):
-            tokens = encode(numbered, words)
-            batch = slice(done, done := done + len(tokens))
-            for split in np.unique(splits[batch]):
-                of_split = np.flatnonzero(splits[batch] == split)
-                files[split].write(tokens.take(pa.array(of_split)), outline.labels[batch][of_split])
-            bar.update(len(tokens))
-        vectors = vectors_read.result()
-
-    embeddings = embed(vocabulary, vectors, settings.unknown_std, settings.seed)
-    save_tensors(EMBEDDINGS, {"embeddings": embeddings})
     types_covered, tokens_covered = measure_coverage(vocabulary, vectors, training_tokens)
     figures = {
         "vocabulary": len(vocabulary.itos),
         "types_with_vector": round(types_covered, 4),
         "tokens_with_vector": round(tokens_covered, 4),
         "vector_rows_repeated": vectors.repeated,
-        **sizes,
+        **{f"{split}_reviews": size for split, size in sizes.items()},
     }
     write_json(PREPARE_METRICS, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['train_reviews']:,} training reviews"
+        f"tokens have a vector; {sizes['train']:,} training reviews"
     )
+
+
+def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
+    """Hold out the validation split, and write which rows of the corpus each split has.
+
+    Returns the split and the label of each of N reviews, (N,) int8 each, and the size of each split.
+    """
+    import torch
+
+    from sentiment.encoded import save_tensors
+    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, read_outline
+
+    outline = read_outline(CORPUS)
+    ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
+    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
+    rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
+    save_tensors(ROWS, rows)
+    return splits, outline.labels, {name: len(numbers) for name, numbers in rows.items()}
+
+
+def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:
+    """Fit the vocabulary on the training reviews; return it, and how many tokens they have."""
+    from tqdm import tqdm
+
+    from sentiment.corpus import read_batches
+    from sentiment.split import TRAIN
+    from sentiment.vocabulary import TokenCounts, fit_vocabulary
+
+    counts = TokenCounts()
+    batches = read_batches(CORPUS, ["text"], splits == TRAIN)
+    with tqdm(desc="count", total=int((splits == TRAIN).sum()), unit=" reviews", disable=None) as bar:
+        for numbered in tokenizer.number_all(batch["text"] for batch in batches):
+            counts.add(numbered)
+            bar.update(len(numbered.ids))
+    return fit_vocabulary(counts, settings.max_vocab, settings.min_freq), counts.total()
+
+
+def encode_reviews(tokenizer: ReviewTokenizer, vocabulary: Vocab, splits: Numbers, labels: Numbers) -> None:
+    """Write the token ids and labels of each split."""
+    from contextlib import ExitStack
+
+    import numpy as np
+    import pyarrow as pa
+    from tqdm import tqdm
+
+    from sentiment.corpus import read_batches
+    from sentiment.ragged import writing_encoded
+    from sentiment.split import SPLITS_AND_VALIDATION
+    from sentiment.vocabulary import encode, words_of
+
+    words, done = words_of(vocabulary), 0
+    batches = read_batches(CORPUS, ["text"])
+    with ExitStack() as stack:
+        files = [stack.enter_context(writing_encoded(ENCODED[split])) for split in SPLITS_AND_VALIDATION]
+        bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
+        for numbered in tokenizer.number_all(batch["text"] for batch in batches):
+            tokens = encode(numbered, words)
+            here = slice(done, done := done + len(tokens))
+            for split in np.unique(splits[here]):
+                rows = np.flatnonzero(splits[here] == split)
+                files[split].write(tokens.take(pa.array(rows)), labels[here][rows])
+            bar.update(len(tokens))
 
 
 if __name__ == "__main__":
