@@ -113,7 +113,10 @@ def encode_reviews(tokenizer: ReviewTokenizer, vocabulary: Vocab, splits: Number
     words, done = words_of(vocabulary), 0
     batches = read_batches(CORPUS, ["text"])
     with ExitStack() as stack:
-        files = [stack.enter_context(writing_encoded(ENCODED[split])) for split in SPLITS_AND_VALIDATION]
+        files = [
+            stack.enter_context(writing_encoded(ENCODED[name], int((splits == number).sum())))
+            for number, name in enumerate(SPLITS_AND_VALIDATION)
+        ]
         bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
         for numbered in tokenizer.number_all(batch["text"] for batch in batches):
             tokens = encode(numbered, words)
