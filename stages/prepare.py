@@ -82,17 +82,19 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
 
 def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:
     """Fit the vocabulary on the training reviews; return it, and how many tokens they have."""
+    from collections import Counter
+
     from tqdm import tqdm
 
     from sentiment.corpus import read_batches
     from sentiment.split import TRAIN
-    from sentiment.vocabulary import TokenCounts, fit_vocabulary
+    from sentiment.vocabulary import add_counts, fit_vocabulary
 
-    counts = TokenCounts()
+    counts: Counter[str] = Counter()
     batches = read_batches(CORPUS, ["text"], splits == TRAIN)
     with tqdm(desc="count", total=int((splits == TRAIN).sum()), unit=" reviews", disable=None) as bar:
         for numbered in tokenizer.number_all(batch["text"] for batch in batches):
-            counts.add(numbered)
+            add_counts(counts, numbered)
             bar.update(len(numbered.ids))
     return fit_vocabulary(counts, settings.max_vocab, settings.min_freq), counts.total()
 

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torchtext.vocab import Vocab
 
-from sentiment import vocabulary as vocabulary_module
 from sentiment.errors import InputError
 from sentiment.pieces import NumberedTokens
 from sentiment.tokens import ReviewTokenizer, TokenRules
 from sentiment.vectors import WordVectors
 from sentiment.vocabulary import (
-    TokenCounts,
+    add_counts,
     embed,
     encode,
     fit_vocabulary,
@@ -33,10 +32,9 @@ def numbered() -> NumberedTokens:
     return ReviewTokenizer(RULES).number(pa.array(TEXTS))
 
 
-def counts_of(*batches: list[str]) -> TokenCounts:
-    counts = TokenCounts()
-    for texts in batches:
-        counts.add(ReviewTokenizer(RULES).number(pa.array(texts)))
+def counts_of(texts: list[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(texts)))
     return counts
 
 
@@ -45,13 +43,14 @@ def vocabulary() -> Vocab:
     return fit_vocabulary(counts_of(TEXTS[:2]), max_size=3, min_freq=1)
 
 
-@pytest.mark.parametrize("at_once", [0, 5, 1000])
-def test_counts_add_up_over_batches(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(vocabulary_module, "MERGED_AT_ONCE", at_once)
-    counts = counts_of(TEXTS[:1], TEXTS[1:], TEXTS[:1])
-    found = {row["token"]: row["count"] for row in counts.merge().to_pylist()}
-    assert found == Counter("bacbddbebacb")
-    assert counts.total() == 12
+def test_counts_add_up_over_batches() -> None:
+    counts = counts_of(TEXTS[:1])
+    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(TEXTS[1:])))
+    assert counts == Counter("bacbddbe")
+
+
+def test_the_most_frequent_tokens_come_first_and_equal_ones_by_alphabet(vocabulary: Vocab) -> None:
+    assert vocabulary.itos == ["<unk>", "<pad>", "b", "d", "a"]
 
 
 def test_rare_tokens_are_left_out() -> None:
@@ -60,7 +59,7 @@ def test_rare_tokens_are_left_out() -> None:
 
 @pytest.mark.parametrize("max_size", [1, 2, 3, 4, 5, 99])
 def test_ties_at_the_end_are_broken_by_alphabet(max_size: int) -> None:
-    vocabulary = fit_vocabulary(counts_of(["z z y y x w v"]), max_size=max_size, min_freq=1)
+    vocabulary = fit_vocabulary(Counter("zzyyxwv"), max_size=max_size, min_freq=1)
     assert vocabulary.itos[2:] == ["y", "z", "v", "w", "x"][:max_size]
 
 

@@ -23,48 +23,26 @@ from sentiment.vectors import WordVectors
 
 PADDING = "<pad>"
 SPECIALS = [UNKNOWN, PADDING]  # numbers 0 and 1
-MERGED_AT_ONCE = 500_000  # counts
 
 
-class TokenCounts:
-    """How often each distinct token comes, in about 60 bytes a token: Python's own Counter would need 200."""
-
-    def __init__(self) -> None:
-        self._counts = pa.table({"token": pa.array([], pa.string()), "count": pa.array([], pa.int64())})
-        self._pending: list[pa.Table] = []
-
-    def add(self, numbered: NumberedTokens) -> None:
-        """Count the tokens of some more reviews."""
-        frequencies = np.bincount(numbered.ids.flatten().to_numpy(), minlength=len(numbered.types))
-        self._pending.append(pa.table({"token": numbered.types, "count": pa.array(frequencies)}))
-        if sum(map(len, self._pending)) > MERGED_AT_ONCE:
-            self.merge()
-
-    def merge(self) -> pa.Table:
-        """Return each distinct token with its count."""
-        counts = pa.concat_tables([self._counts, *self._pending])
-        self._counts = counts.group_by("token").aggregate([("count", "sum")]).rename_columns(["token", "count"])
-        self._pending = []
-        return self._counts
-
-    def total(self) -> int:
-        """Return how many tokens were counted."""
-        return int(pc.sum(self.merge()["count"]).as_py() or 0)
+def add_counts(counts: Counter[str], numbered: NumberedTokens) -> None:
+    """Count the tokens of some more reviews."""
+    frequencies = np.bincount(numbered.ids.flatten().to_numpy(), minlength=len(numbered.types))
+    for token, frequency in zip(numbered.types.to_pylist(), frequencies.tolist(), strict=True):
+        counts[token] += frequency
 
 
-def fit_vocabulary(counts: TokenCounts, max_size: int, min_freq: int) -> Vocab:
+def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     """Keep the `max_size` most frequent tokens, those that come `min_freq` times or more.
 
     Tokens of equal frequency are taken in alphabetical order; the specials come first and are not counted.
     """
-    merged = counts.merge()
-    frequencies = merged["count"].to_numpy()
-    rank = min(max_size, len(frequencies))
-    least = max(1, np.partition(frequencies, -rank)[-rank])
+    frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
+    rank = min(max_size, len(counts))
+    least = np.partition(frequencies, -rank)[-rank]
     # torchtext sorts and keeps all that it is given; what cannot be among the most frequent need not be.
-    likely = merged.filter(pa.array(frequencies >= least))
-    counter = Counter(dict(zip(likely["token"].to_pylist(), likely["count"].to_pylist(), strict=True)))
-    return Vocab(counter, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    likely = Counter({token: count for token, count in counts.items() if count >= least})
+    return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
 def words_of(vocabulary: Vocab) -> pa.StringArray:
