@@ -7,8 +7,8 @@ review's ids as a tensor, as the tutorials have it, but with the stage's own spl
 settings: text as it is written, 25,000 words. Each way runs in a process of its own, in turn.
 
 Seconds are those after the imports, which are the same in both; those of the whole process stand beside them. Memory
-is the greatest that a process and those that it starts had resident, their libraries included (Linux only). In the
-first round tokens, vocabulary, vectors and ids of both are compared. The last line is JSON.
+is the greatest that a process and those that it starts had resident, their libraries included (Linux only). Before
+that, tokens, vocabulary, vectors and ids of both are compared. The last line is JSON.
 """
 
 import argparse
@@ -28,13 +28,10 @@ from typing import Any
 
 import yaml
 
-import stages  # noqa: F401, puts the library on the path
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
 
-SPLITS = ("train", "validation", "test", "unsup")
 DIMENSION = 100
 SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
-PARAMS, PREPARED = Path("params.yaml"), Path("data/prepared")
-CORPUS, VECTORS, METRICS = Path("data/corpus.parquet"), Path("data/vectors"), Path("metrics/prepare.json")
 WATCH_SECONDS = 0.05
 Digests = dict[str, str]
 
@@ -48,14 +45,14 @@ def textbook() -> tuple[float, Callable[[], Digests]]:
     from torchtext.data import Dataset, Example, Field, LabelField
     from torchtext.vocab import Vectors
 
-    rows = load_file(PREPARED / "rows.safetensors")  # the stage has run before
+    rows = load_file(ROWS)  # the stage has run before
     started = time.perf_counter()
     tokenizer = spacy.blank("en").tokenizer
     text = Field(tokenize=lambda review: [token.text for token in tokenizer(review)])
     fields = [("text", text), ("label", LabelField(dtype=torch.float))]
     columns = pq.read_table(CORPUS, columns=["text", "label"]).to_pydict()
     examples = [Example.fromlist(values, fields) for values in zip(*columns.values(), strict=True)]
-    splits = {split: Dataset([examples[row] for row in rows[split].tolist()], fields) for split in SPLITS}
+    splits = {split: Dataset([examples[row] for row in rows[split].tolist()], fields) for split in ENCODED}
     with TemporaryDirectory() as folder:
         path = VECTORS.resolve()
         if zipfile.is_zipfile(path):
@@ -102,17 +99,17 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     seconds = time.perf_counter() - started
 
     def digests() -> Digests:
-        vocabulary, rules = load_vocabulary(PREPARED / "vocabulary.json")
+        vocabulary, rules = load_vocabulary(VOCABULARY)
         with_vector = set(read_vectors(VECTORS, DIMENSION, vocabulary.itos).words)
         known = [number for number, word in enumerate(vocabulary.itos) if word in with_vector]
-        embeddings = load_file(PREPARED / "embeddings.safetensors")["embeddings"]
+        embeddings = load_file(EMBEDDINGS)["embeddings"]
         texts = (batch["text"] for batch in read_batches(CORPUS, ["text"]))
         tokens = (
             numbered.types.take(numbered.ids[row].values).to_pylist()
             for numbered in ReviewTokenizer(rules).number_all(texts)
             for row in range(len(numbered.ids))
         )
-        files = [load_file(PREPARED / f"{split}.safetensors") for split in SPLITS]
+        files = [load_file(path) for path in ENCODED.values()]
         ids = (file["tokens"].split(file["offsets"].diff().tolist()) for file in files)
         return {
             "tokens": digest(json.dumps(words).encode() for words in tokens),
@@ -172,6 +169,8 @@ def peak_memory(process: int) -> int:
 
 def lay_out(folder: Path, corpus: Path, vectors: Path, settings: dict[str, Any]) -> None:
     """Put into a folder what the stage reads: our parameters, with some of prepare's changed, and the data."""
+    from stages.params import PARAMS
+
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["prepare"].update(settings)
     (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -200,8 +199,8 @@ def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
             print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")
-        sizes = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        reviews = sum(sizes[f"{split}_reviews"] for split in SPLITS)
+        sizes = json.loads((folder / PREPARE_METRICS).read_text(encoding="utf-8"))
+        reviews = sum(sizes[f"{split}_reviews"] for split in ENCODED)
         runs: dict[str, list[dict[str, Any]]] = {"textbook": [], "ours": []}
         for _ in range(rounds):
             for way, taken in runs.items():

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.prepare import CORPUS, VECTORS, lay_out, measure
+from benchmarks.prepare import lay_out, measure
 from sentiment.corpus import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
+from stages.paths import CORPUS, VECTORS
 
 
 def multiply(corpus: Path, times: int, path: Path) -> int:

@@ -5,9 +5,9 @@ piece depends on nothing around it, but for what `Cutter.meetings` finds.
 
 Nor does it depend on most of its letters. spaCy has special cases (contractions, abbreviations, emoticons), which are
 given letter by letter. Its other rules ask of an ASCII letter only whether it is upper or lower case, unless it stands
-after a digit, a dollar or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is cut where "(Qqqqqq)," is.
-That is its *shape*: each run of letters that is in no special case becomes as many of one letter. There are far fewer
-shapes than pieces. A test reads all this off spaCy's own regular expressions.
+after a digit, a dollar or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is cut as "(Qqqq)," is. That
+is its *shape*: letters of one case in a row become a stand-in, at most three times, unless they are in a special case.
+There are far fewer shapes than pieces. A test reads all this off spaCy's own regular expressions.
 """
 
 import re
@@ -49,7 +49,7 @@ class NumberedTokens(NamedTuple):
         """Return the same and after it some more texts, given by their tokens."""
         words = pa.array(chain.from_iterable(texts), pa.string())
         types = pa.concat_arrays([self.types, words]).dictionary_encode()  # the known ones keep their numbers
-        more = pa.ListArray.from_arrays(_end_to_end([len(words) for words in texts]), types.indices[len(self.types) :])
+        more = pa.ListArray.from_arrays(end_to_end([len(words) for words in texts]), types.indices[len(self.types) :])
         return NumberedTokens(types.dictionary, pa.concat_arrays([self.ids, more]))
 
     def lower(self) -> "NumberedTokens":
@@ -124,7 +124,7 @@ class Cutter:
         others = self.words(pieces.filter(pc.invert(plain)).to_pylist())
         words_of_others = pa.array(chain.from_iterable(others), pa.string())
         tokens = pa.concat_arrays([words, words_of_others]).dictionary_encode()
-        ids = pa.ListArray.from_arrays(_end_to_end(np.append(counts, [len(words) for words in others])), tokens.indices)
+        ids = pa.ListArray.from_arrays(end_to_end(np.append(counts, [len(words) for words in others])), tokens.indices)
         plain_first = np.argsort(~plain.to_numpy(zero_copy_only=False), kind="stable")
         return NumberedTokens(tokens.dictionary, ids.take(pa.array(np.argsort(plain_first))))
 
@@ -139,7 +139,7 @@ class Cutter:
         encoded = shapes.dictionary_encode()
         words = self.words(encoded.dictionary.to_pylist())
         lengths = pa.array([list(map(len, each)) for each in words], pa.list_(pa.int32())).take(encoded.indices)
-        offsets = kept[_end_to_end(lengths.flatten().to_numpy())]
+        offsets = kept[end_to_end(lengths.flatten().to_numpy())]
         return string_array(offsets, bytes_of(pieces)), np.diff(lengths.offsets.to_numpy())
 
     def _draw(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
@@ -158,7 +158,7 @@ class Cutter:
         is_kept = (before < LONGEST_RUN) | special | (case == 0)
         kept = np.append(np.flatnonzero(is_kept), len(text)).astype(np.int32)
         drawn = np.where(special, text, SHAPE[text])[is_kept]
-        starts_drawn = _end_to_end(is_kept)[starts]
+        starts_drawn = end_to_end(is_kept)[starts]
         return string_array(starts_drawn, drawn), kept
 
     def meetings(self, cut: NumberedTokens, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
@@ -222,6 +222,6 @@ def string_array(offsets: npt.NDArray[np.int32], text: npt.NDArray[np.uint8]) ->
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _end_to_end(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
+def end_to_end(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
     """Return the offsets, (N + 1,), of what has these lengths, (N,), and lies end to end."""
     return np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment.pieces import Cutter, NumberedTokens, bytes_of, offsets_of, string_array
+from sentiment.pieces import Cutter, NumberedTokens, bytes_of, end_to_end, offsets_of, string_array
 
 UNKNOWN = "<unk>"  # also stands for a review that has no token at all
 
@@ -114,8 +114,7 @@ def _join(
     goes_on[meetings] = comes_on[meetings + 1] = True
     starts, stops = np.flatnonzero(goes_on & ~comes_on), np.flatnonzero(comes_on & ~goes_on) + 1
     met = texts_of_pieces.take(pa.array(pieces[goes_on | comes_on])).to_pylist()
-    ends = np.cumsum(stops - starts).tolist()
-    runs = [" ".join(met[start:end]) for start, end in pairwise([0, *ends])]
+    runs = [" ".join(met[start:end]) for start, end in pairwise(end_to_end(stops - starts).tolist())]
     pieces[starts] = len(texts_of_pieces) + np.arange(len(runs))
-    kept_before = np.append(np.int32(0), np.cumsum(~comes_on, dtype=np.int32))
-    return runs, pa.ListArray.from_arrays(kept_before[reviews.offsets.to_numpy()], pa.array(pieces[~comes_on]))
+    offsets = end_to_end(~comes_on)[reviews.offsets.to_numpy()]
+    return runs, pa.ListArray.from_arrays(offsets, pa.array(pieces[~comes_on]))
