@@ -1,40 +1,65 @@
-"""Time one pass of training: the textbook's loop against ours, on the same reviews and the same network.
+"""Time the textbook's training loop and ours on the same network and as many reviews, in turn.
 
-    python -m benchmarks.train [--tensors data/prepared] [--cell rnn] [--reviews 2000] [--rounds 3]
+    python -m benchmarks.train [--tensors data/prepared/train.safetensors] [--cell rnn] [--device cuda] ...
 
-The textbook's loop is ours to read: batches in random order, every one as long as its longest review; the state taken
-after the padding; `.item()` at every batch; plain Adam. Speed is real tokens a second, padding not counted. The last
-line is JSON.
+The textbook's loop is ours to read: batches in random order, each as long as its longest review; the state taken after
+the padding; `.item()` at every batch; plain Adam; float32. Ours is `sentiment.train`. The network is the textbook's:
+two layers of 256, dropout 0.5. Either loop, in a process of its own, does a part of an epoch over all reviews of the
+file, and its speed is real tokens a second, padding not counted. The peak is the rate of one large matrix product,
+measured in the same run; the fraction of it counts the products of the network on real tokens alone. The last line is
+JSON.
+
+On CUDA a table over hidden and batch sizes follows, and the kernels that ran. It needs torch, numpy and safetensors.
 """
 
 import argparse
 import json
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.profiler import ProfilerActivity, profile
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.batches import pad_batch, shuffled_rows
-from sentiment.encoded import EncodedReviews, load_encoded, load_tensors
-from sentiment.model import CELLS, ModelConfig, initial_model
-from sentiment.train import TrainConfig, train
+from sentiment.batches import shuffled_rows
+from sentiment.device import multiplies_bfloat16, tune_memory
+from sentiment.encoded import EncodedReviews, load_encoded
+from sentiment.model import ModelConfig, initial_model
+from sentiment.recurrent import CELLS
+from sentiment.train import PRECISIONS, TrainConfig, train
 
-BATCH_SIZE, HIDDEN_SIZE, LAYERS, DROPOUT = 64, 256, 2, 0.5
-CPU = torch.device("cpu")
+EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+TRAINING = TrainConfig(
+    seed=0,
+    batch_size=64,
+    tokens_at_once=32_768,
+    precision="bfloat16",
+    epochs=1,
+    patience=None,
+    learning_rate=1e-3,
+    warmup_share=0.0,
+    schedule="constant",
+    weight_decay=0.0,
+    clip_norm=None,
+    freeze_embeddings=False,
+)
 
 
 class Textbook(nn.Module):
     """The tutorial's network, which honours no length."""
 
-    def __init__(self, cell: str, embeddings: Tensor) -> None:
+    def __init__(self, cell: str, embeddings: Tensor, hidden_size: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding.from_pretrained(embeddings.clone(), freeze=False)
-        self.cell = CELLS[cell](embeddings.shape[1], HIDDEN_SIZE, num_layers=LAYERS, dropout=DROPOUT)
-        self.output = nn.Linear(HIDDEN_SIZE, 1)
+        self.cell = CELLS[cell](EMBEDDING_SIZE, hidden_size, num_layers=LAYERS, dropout=DROPOUT)
+        self.output = nn.Linear(hidden_size, 1)
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -44,31 +69,36 @@ class Textbook(nn.Module):
         return logits
 
 
-def time_textbook(cell: str, reviews: EncodedReviews, embeddings: Tensor) -> float:
-    """Return the seconds that one pass of the textbook's loop takes."""
+def time_textbook(
+    cell: str, hidden_size: int, part: EncodedReviews, config: TrainConfig, device: torch.device
+) -> float:
+    """Return the seconds that the textbook's loop takes for these reviews."""
     torch.manual_seed(0)
-    model = Textbook(cell, embeddings)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    model = Textbook(cell, embeddings_for(part), hidden_size).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate)
+    tokens = part.tokens.long().split(part.lengths.tolist())
+    labels = part.labels.float()
     total = 0.0
     started = time.perf_counter()
-    for rows in torch.randperm(len(reviews)).split(BATCH_SIZE):
-        batch = pad_batch(reviews, rows)
+    for rows in torch.randperm(len(part)).split(config.batch_size):
+        batch = nn.utils.rnn.pad_sequence([tokens[row] for row in rows.tolist()], padding_value=1).to(device)
         optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(model(batch.tokens), batch.labels)
+        loss = binary_cross_entropy_with_logits(model(batch), labels[rows].to(device))
         loss.backward()
         optimizer.step()
         total += loss.item()
     return time.perf_counter() - started
 
 
-def time_ours(cell: str, reviews: EncodedReviews, embeddings: Tensor) -> float:
-    """Return the seconds that one epoch of `sentiment.train` takes, its validation left out."""
-    vocabulary_size, embedding_size = embeddings.shape
+def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainConfig, device: torch.device) -> float:
+    """Return the seconds that `sentiment.train` takes for these reviews, its validation left out."""
+    tune_memory()
+    embeddings = embeddings_for(part)
     model = ModelConfig(
-        vocabulary_size=vocabulary_size,
-        embedding_size=embedding_size,
+        vocabulary_size=len(embeddings),
+        embedding_size=EMBEDDING_SIZE,
         cell=cell,
-        hidden_size=HIDDEN_SIZE,
+        hidden_size=hidden_size,
         layers=LAYERS,
         bidirectional=False,
         pooling=("last",),
@@ -76,27 +106,33 @@ def time_ours(cell: str, reviews: EncodedReviews, embeddings: Tensor) -> float:
         dropout_layers=DROPOUT,
         dropout_output=DROPOUT,
     )
-    settings = TrainConfig(
-        seed=0,
-        batch_size=BATCH_SIZE,
-        epochs=1,
-        patience=None,
-        learning_rate=1e-3,
-        warmup_share=0.0,
-        schedule="constant",
-        weight_decay=0.0,
-        clip_norm=None,
-        freeze_embeddings=False,
-    )
-    one = first(reviews, 1)
-    epoch = train(initial_model(model, embeddings, 0), reviews, one, settings, CPU, lambda epoch: None)
-    return len(reviews) / epoch.reviews_per_second
+    one = choose(part, torch.tensor([0]))
+    epoch = train(initial_model(model, embeddings, 0), part, one, config, device, lambda epoch: None)
+    return len(part) / epoch.reviews_per_second
 
 
-def first(reviews: EncodedReviews, count: int) -> EncodedReviews:
-    """Return the first reviews, all if there are fewer."""
-    offsets = reviews.offsets[: count + 1]
-    return EncodedReviews(reviews.tokens[: int(offsets[-1])], offsets, reviews.labels[: len(offsets) - 1])
+def own_process() -> ProcessPoolExecutor:
+    """Return a process that has inherited nothing: what one loop asks of the C library is not to serve the other."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def embeddings_for(reviews: EncodedReviews) -> Tensor:
+    """Return an embedding matrix (V, E) for a vocabulary of 25,002; what stands in it has no bearing on the speed."""
+    return torch.randn(max(25_002, int(reviews.tokens.max()) + 1), EMBEDDING_SIZE)
+
+
+def choose(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
+    """Return the reviews named by `rows`, (n,) int64."""
+    tokens = reviews.tokens.split(reviews.lengths.tolist())
+    lengths = reviews.lengths[rows]
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    return EncodedReviews(torch.cat([tokens[row] for row in rows.tolist()]), offsets, reviews.labels[rows])
+
+
+def part_of_epoch(reviews: EncodedReviews, count: int, batch_size: int) -> EncodedReviews:
+    """Return about so many reviews: the first batches of an epoch over all of them."""
+    batches = shuffled_rows(reviews.lengths, batch_size, torch.Generator().manual_seed(0))
+    return choose(reviews, torch.cat(batches[: max(1, count // batch_size)]))
 
 
 def padding_share(lengths: Tensor, batches: list[Tensor]) -> float:
@@ -105,42 +141,117 @@ def padding_share(lengths: Tensor, batches: list[Tensor]) -> float:
     return 1 - int(lengths.sum()) / padded
 
 
+def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the rate of a large matrix product, the best of ten, in multiplications and additions a second."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        wait(device)
+        started = time.perf_counter()
+        torch.mm(left, right)
+        wait(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def operations_per_token(cell: str, hidden_size: int) -> int:
+    """Return the multiplications and additions of the network's products for one token, forward and backward."""
+    sizes = [EMBEDDING_SIZE] + [hidden_size] * (LAYERS - 1)
+    forward = sum(2 * GATES[cell] * hidden_size * (size + hidden_size) for size in sizes)
+    return 3 * forward  # backward: one product for the inputs' gradient, one for the weights'
+
+
+def show_kernels(cell: str, part: EncodedReviews, config: TrainConfig, device: torch.device) -> None:
+    """Print the ten kernels that take the most time in a few batches of ours."""
+    few = choose(part, torch.arange(min(len(part), 4 * config.batch_size)))
+    kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    with profile(activities=kinds) as profiled:
+        time_ours(cell, 256, few, config, device)
+    order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    print(profiled.key_averages().table(sort_by=order, row_limit=10, max_name_column_width=70))
+
+
 def main() -> None:
     """Measure, in turn, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tensors", type=Path, default=Path("data/prepared"), help="folder of the prepare stage")
+    parser.add_argument("--tensors", type=Path, default=Path("data/prepared/train.safetensors"))
     parser.add_argument("--cell", choices=sorted(CELLS), default="rnn")
-    parser.add_argument("--reviews", type=int, default=2000, help="how many to train on")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of ours")
+    parser.add_argument("--reviews", type=int, default=2000, help="how many either loop trains on in a round")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, after one that does not count")
+    parser.add_argument("--kernels", action="store_true", help="show which kernels ran")
     arguments = parser.parse_args()
 
-    embeddings = load_tensors(arguments.tensors / "embeddings.safetensors", {"embeddings": torch.float32})["embeddings"]
-    reviews = first(load_encoded(arguments.tensors / "train.safetensors"), arguments.reviews)
-    tokens = len(reviews.tokens)
-    seconds: dict[str, list[float]] = {"textbook": [], "ours": []}
-    for number in range(arguments.rounds + 1):
-        pair = {
-            "textbook": time_textbook(arguments.cell, reviews, embeddings),
-            "ours": time_ours(arguments.cell, reviews, embeddings),
-        }
-        for name, value in pair.items():
-            if number > 0:
-                seconds[name].append(value)
-                print(f"round {number}  {name:8}  {value:7.2f} s  {tokens / value:8,.0f} real tokens/s", flush=True)
+    device = torch.device(arguments.device)
+    reviews = load_encoded(arguments.tensors)
+    lengths = reviews.lengths
+    config = replace(TRAINING, precision=arguments.precision)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" and multiplies_bfloat16(device) else torch.float32
+
+    def compare(hidden_size: int, batch_size: int, rounds: int) -> dict[str, float]:
+        """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round."""
+        settings = replace(config, batch_size=batch_size)
+        random = choose(reviews, torch.randperm(len(reviews))[: arguments.reviews])
+        alike = part_of_epoch(reviews, arguments.reviews, batch_size)
+        loops = {"textbook": (own_process(), time_textbook, random), "ours": (own_process(), time_ours, alike)}
+        speeds: dict[str, list[float]] = {name: [] for name in loops}
+        for number in range(rounds + 1):
+            for name, (process, loop, part) in loops.items():
+                seconds = process.submit(loop, arguments.cell, hidden_size, part, settings, device).result()
+                speed = len(part.tokens) / seconds
+                if number > 0:
+                    speeds[name].append(speed)
+                    print(f"round {number}  {name:8}  {speed:10,.0f} real tokens/s", flush=True)
+        for process, _, _ in loops.values():
+            process.shutdown()
+        ratios = [ours / textbook for textbook, ours in zip(*speeds.values(), strict=True)]
+        return {name: statistics.median(speed) for name, speed in speeds.items()} | {"ratio": statistics.median(ratios)}
+
+    torch.manual_seed(0)
+    result = compare(256, 64, arguments.rounds)
+    work = operations_per_token(arguments.cell, 256)
+    peaks = {name: measure_peak(device, kind) for name, kind in (("ours", dtype), ("textbook", torch.float32))}
     generator = torch.Generator().manual_seed(0)
-    ratios = [textbook / ours for textbook, ours in zip(seconds["textbook"], seconds["ours"], strict=True)]
+    if arguments.kernels or device.type == "cuda":
+        show_kernels(arguments.cell, part_of_epoch(reviews, arguments.reviews, 64), config, device)
+    if device.type == "cuda":
+        print("| hidden | batch | textbook, real tokens/s | ours, real tokens/s | ratio |\n|---|---|---|---|---|")
+        for hidden_size in (128, 256, 512):
+            for batch_size in (64, 256):
+                row = compare(hidden_size, batch_size, 1)
+                cells = (
+                    hidden_size,
+                    batch_size,
+                    f"{row['textbook']:,.0f}",
+                    f"{row['ours']:,.0f}",
+                    f"{row['ratio']:.1f}",
+                )
+                print("|", " | ".join(map(str, cells)), "|")
     figures = {
-        "speedup": round(statistics.median(ratios), 2),
-        "tokens_per_second": round(tokens / statistics.median(seconds["ours"])),
-        "padding_share": round(
-            padding_share(reviews.lengths, shuffled_rows(reviews.lengths, BATCH_SIZE, generator)), 4
-        ),
-        "textbook_padding_share": round(
-            padding_share(reviews.lengths, list(torch.randperm(len(reviews), generator=generator).split(BATCH_SIZE))), 4
-        ),
+        "speedup": round(result["ratio"], 2),
+        "padding_share": round(padding_share(lengths, shuffled_rows(lengths, 64, generator)), 4),
+        "tokens_per_second": round(result["ours"]),
+        "fraction_of_peak": round(work * result["ours"] / peaks["ours"], 3),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cell": arguments.cell,
-        "reviews": len(reviews),
-        "device": "cpu",
+        "precision": str(dtype).removeprefix("torch."),
+        "peak": {name: f"{peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items()},
+        "textbook": {
+            "padding_share": round(
+                padding_share(lengths, list(torch.randperm(len(lengths), generator=generator).split(64))), 4
+            ),
+            "tokens_per_second": round(result["textbook"]),
+            "fraction_of_peak": round(work * result["textbook"] / peaks["textbook"], 3),
+        },
+        "torch": torch.__version__,
     }
     print(json.dumps(figures))
 

@@ -13,10 +13,12 @@ def evaluate(params: Params) -> None:
     from sentiment import metrics
     from sentiment.checkpoint import load_checkpoint
     from sentiment.corpus import read_corpus
+    from sentiment.device import choose_device, tune_memory
     from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
     from sentiment.files import replacing, write_csv, write_json
-    from sentiment.predict import choose_device, predict_logits
+    from sentiment.predict import predict_logits
 
+    tune_memory()
     model = load_checkpoint(MODEL, VOCABULARY)
     reviews = load_encoded(ENCODED["test"])
     labels = reviews.labels.numpy()

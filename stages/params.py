@@ -124,6 +124,9 @@ class Train(Section):
 
     seed: Natural
     batch_size: Positive
+    tokens_at_once: Positive
+    precision: Literal["float32", "bfloat16"]
+    processes: Positive
     epochs: Positive
     patience: Positive | None
     learning_rate: Annotated[float, Field(gt=0, le=1)]

@@ -15,7 +15,8 @@ def predict(texts: list[str]) -> None:
     import pyarrow as pa
 
     from sentiment.checkpoint import load_checkpoint
-    from sentiment.predict import choose_device, predict_logits
+    from sentiment.device import choose_device
+    from sentiment.predict import predict_logits
     from sentiment.ragged import to_tensors
     from sentiment.tokens import ReviewTokenizer
     from sentiment.vocabulary import encode, load_vocabulary, words_of

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.batches import pad_batch, shuffled_rows, sorted_rows
+from sentiment.batches import pad_batch, parts_of, shuffled_rows, sorted_rows
 from tests.conftest import random_reviews
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=200)
@@ -32,7 +32,16 @@ def test_little_is_padding() -> None:
     lengths = (torch.randn(20_000, generator=generator).mul(0.7).add(5).exp()).long().clamp(min=1)  # like IMDb's
     batches = shuffled_rows(lengths, 64, generator)
     padded = sum(int(lengths[rows].max()) * len(rows) for rows in batches)
-    assert 1 - int(lengths.sum()) / padded < 0.06
+    assert 1 - int(lengths.sum()) / padded < 0.05
+
+
+@given(LENGTHS, st.integers(1, 40))
+def test_a_part_of_a_batch_holds_no_more_tokens_than_it_may(lengths: list[int], most: int) -> None:
+    rows = torch.arange(len(lengths)).flip(0)
+    parts = parts_of(rows, torch.tensor(lengths), most)
+    assert torch.equal(torch.cat(parts), rows)
+    for part in parts:
+        assert len(part) == 1 or len(part) * max(lengths[row] for row in part.tolist()) <= most
 
 
 def test_a_batch_holds_its_reviews_side_by_side() -> None:

@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sentiment.batches import pad_batch
-from sentiment.model import CELLS, POOLINGS, Classifier, Layer, mirror
+from sentiment.model import POOLINGS, Classifier, Dropout
+from sentiment.recurrent import CELLS, Layer
 from tests.conftest import random_reviews, small_model
 
 LENGTHS = [4, 9, 1, 6]
@@ -54,35 +54,6 @@ def test_every_parameter_gets_a_gradient(settings: dict[str, object]) -> None:
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name
         assert weight.grad.any(), name
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_padded_reading_equals_packed_sequences_forward_and_backward(cell: str, bidirectional: bool) -> None:
-    torch.manual_seed(0)
-    layer = Layer(cell, 6, 5, bidirectional).double()
-    packed_cell = CELLS[cell](6, 5, bidirectional=bidirectional).double()
-    weights = dict(layer.forward_cell.named_parameters())
-    if layer.backward_cell is not None:
-        weights |= {f"{name}_reverse": weight for name, weight in layer.backward_cell.named_parameters()}
-    packed_cell.load_state_dict(weights)
-    inputs = torch.randn(9, 4, 6, dtype=torch.float64, requires_grad=True)
-    twin = inputs.detach().clone().requires_grad_()
-    lengths = torch.tensor(LENGTHS)
-    steps = torch.arange(9)[:, None]
-    inside = (steps < lengths)[:, :, None]
-
-    states = layer(inputs, torch.where(steps < lengths, lengths - 1 - steps, steps)) * inside
-    packed = packed_cell(pack_padded_sequence(twin, lengths, enforce_sorted=False))[0]
-    expected, _ = pad_packed_sequence(packed)
-    torch.testing.assert_close(states, expected)
-
-    gradient = torch.randn_like(expected)
-    states.backward(gradient)
-    expected.backward(gradient)
-    torch.testing.assert_close(inputs.grad, twin.grad)
-    for name, weight in packed_cell.named_parameters():
-        torch.testing.assert_close(weights[name].grad, weight.grad)
 
 
 def rnn_step(x: Tensor, state: tuple[Tensor, ...], w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, ...]:
@@ -141,18 +112,45 @@ def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
     torch.testing.assert_close(attention(states, inside)[0], expected)
 
 
-def test_mirror_has_the_right_gradient() -> None:
-    mirrored = torch.tensor([[1, 2], [0, 1], [2, 0]])
-    states = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda states: mirror(states, mirrored), states)
-
-
 def test_dropout_acts_in_training_alone_at_each_of_its_places() -> None:
     for place in ("dropout_embedding", "dropout_layers", "dropout_output"):
         model = small_model(layers=2, **{place: 0.5})
         assert not torch.equal(model(*batch()), model(*batch())), place
         model.eval()
         assert torch.equal(model(*batch()), model(*batch())), place
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
+    torch.manual_seed(0)
+    dropout, ones = Dropout(share), torch.ones(101, 1013, requires_grad=True)
+    dropped = dropout(ones)
+    noise = 5 * (share * (1 - share) / ones.numel()) ** 0.5  # five standard deviations
+    for place in range(4):  # each draw serves four numbers: every one of them alike
+        assert (dropped.flatten()[place::4] == 0).double().mean().item() == pytest.approx(share, abs=2 * noise)
+    assert dropped.double().mean().item() == pytest.approx(1, abs=noise / (1 - share))
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - share)], rel=1e-4)
+    dropped.sum().backward()
+    assert ones.grad is not None
+    assert torch.equal(ones.grad, dropped)
+
+
+def test_dropout_of_neighbours_is_independent() -> None:
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(40_000)) > 0).double()
+    for distance in (1, 2, 3, 4):
+        both = (kept[distance:] * kept[:-distance]).mean().item()
+        assert both == pytest.approx(0.25, abs=0.02), distance
+
+
+def test_the_seed_decides_what_is_dropped() -> None:
+    def drawn(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        result: Tensor = Dropout(0.5)(torch.ones(1001))
+        return result
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
 
 
 def test_no_module_of_pytorch_drops_out_by_itself() -> None:

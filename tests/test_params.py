@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from sentiment.errors import InputError
-from sentiment.model import CELLS, POOLINGS, ModelConfig
-from sentiment.train import SCHEDULES, TrainConfig
+from sentiment.model import POOLINGS, ModelConfig
+from sentiment.recurrent import CELLS
+from sentiment.train import PRECISIONS, SCHEDULES, TrainConfig
 from stages import params as schema
 from stages.params import read_params
 
@@ -101,7 +102,7 @@ finally:
 def test_the_schema_and_the_library_name_the_same_settings() -> None:
     of_data = {"vocabulary_size", "embedding_size"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
-    assert set(schema.Train.model_fields) == {field.name for field in fields(TrainConfig)}
+    assert set(schema.Train.model_fields) - {"processes"} == {field.name for field in fields(TrainConfig)}
 
 
 def test_the_schema_and_the_library_offer_the_same_choices() -> None:
@@ -109,6 +110,7 @@ def test_the_schema_and_the_library_offer_the_same_choices() -> None:
     assert get_args(schema.Model.model_fields["cell"].annotation) == tuple(CELLS)
     assert get_args(pooling) == tuple(POOLINGS)
     assert get_args(schema.Train.model_fields["schedule"].annotation) == tuple(SCHEDULES)
+    assert get_args(schema.Train.model_fields["precision"].annotation) == PRECISIONS
 
 
 def test_every_key_has_a_comment_with_its_meaning() -> None:

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -183,6 +185,32 @@ def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
     output = sample.run(sys.executable, "-m", "stages.predict", *(texts[name] for name in ids))
     found = [float(line.split()[0]) for line in output.splitlines()]
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_process_that_dies_leaves_nothing_half_written(sample: Clone) -> None:
+    parameters = sample.folder / "params.yaml"
+    before = parameters.read_text()
+    model = (sample.folder / "model" / "weights.safetensors").read_bytes()
+    try:
+        parameters.write_text(before.replace("processes: 1 ", "processes: 2 ").replace("epochs: 1", "epochs: 10000"))
+        assert "epochs: 10000" in parameters.read_text()
+        command = [sys.executable, "-m", "stages.train"]
+        with subprocess.Popen(command, cwd=sample.folder, stdout=PIPE, stderr=PIPE, text=True) as training:
+            assert training.stdout is not None
+            while not training.stdout.readline().startswith("epoch 2"):
+                assert training.poll() is None
+            _, second = sorted(map(int, sample.run("ps", "-o", "pid=", "--ppid", str(training.pid)).split()))
+            os.kill(second, signal.SIGKILL)
+            errors = training.communicate(timeout=60)[1]
+    finally:
+        parameters.write_text(before)
+    assert training.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith(
+        "error: stages.train: process 1 of 2, counted from 0, was killed by SIGKILL"
+    )
+    assert not list(sample.folder.rglob("*.partial"))
+    assert (sample.folder / "model" / "weights.safetensors").read_bytes() == model
 
 
 def test_imdbs_layout_from_a_file_address(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_text_is_read_and_tokenized_without_torch() -> None:
 
 def test_training_needs_only_what_a_bare_gpu_machine_has() -> None:
     files = closure(PACKAGES["sentiment"] / "train.py") | closure(PACKAGES["sentiment"] / "checkpoint.py")
-    assert packages_of(files) == {"torch", "safetensors", "tqdm"}
+    assert packages_of(files) == {"torch", "safetensors"}
 
 
 def test_torchtext_stays_behind_one_module() -> None:

@@ -14,6 +14,8 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     seed=1,
     batch_size=8,
+    tokens_at_once=1000,
+    precision="float32",
     epochs=6,
     patience=None,
     learning_rate=0.02,
@@ -71,6 +73,31 @@ def test_two_runs_give_the_same_bits() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_batch_in_parts_is_the_same_batch() -> None:
+    models = [small_model(), small_model()]
+    whole, parts = (
+        run(model, replace(CONFIG, epochs=2, tokens_at_once=tokens))
+        for model, tokens in zip(models, (1000, 20), strict=True)
+    )
+    assert [epoch.train_loss for epoch in parts] == pytest.approx([epoch.train_loss for epoch in whole], abs=1e-5)
+    for name, weight in models[0].state_dict().items():
+        torch.testing.assert_close(models[1].state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_learns_as_well_in_bfloat16(cell: str) -> None:
+    epochs = run(small_model(cell=cell), replace(CONFIG, precision="bfloat16"))
+    assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
+
+
+def test_without_instructions_for_bfloat16_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [small_model(), small_model()]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    for model, precision in zip(models, ("float32", "bfloat16"), strict=True):
+        run(model, replace(CONFIG, epochs=1, precision=precision))
+    assert torch.equal(models[0].output.weight, models[1].output.weight)
+
+
 def test_another_seed_gives_another_model() -> None:
     models = [small_model(), small_model()]
     for seed, model in enumerate(models):
@@ -90,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     with torch.no_grad():
         model.output.bias.fill_(torch.nan)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    with pytest.raises(InputError, match="the loss of epoch 1, batch 1 of 25 is nan"):
+    with pytest.raises(InputError, match="the loss of epoch 1, batch 1 of 25 is not finite"):
         run(model)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())

@@ -12,8 +12,10 @@ The modules, in the order in which the data meets them; each imports only from t
     ragged                           the same, from Arrow's lists into tensors and files
     vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
     batches                          padded batches of like length
+    recurrent                        recurrent layers that read padded reviews exactly
     model                            the classifier
     checkpoint, predict              its weights and configuration on disk; its logits of reviews
+    device, processes                the processor or GPU and its habits; several of them at one model
     train                            the training loop
     baseline, metrics                the linear model to beat; figures and curves
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentiment.encoded import EncodedReviews
 
-JITTER = 0.05  # of the lengths: on IMDb, batches of 64 are then 3.5 % padding; without it 1.5 %, with 0.1 5.6 %
+JITTER = 0.03  # of the lengths: on IMDb, batches of 64 are then 2.6 % padding; without it 1.5 %, with 0.1 5.6 %
 
 
 class Batch(NamedTuple):
@@ -34,11 +34,24 @@ def sorted_rows(lengths: Tensor, batch_size: int) -> list[Tensor]:
     return list(lengths.argsort(stable=True).split(batch_size))
 
 
+def parts_of(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
+    """Cut the rows of a batch into parts of at most so many padded tokens, a review longer than that alone.
+
+    `rows` is (B,) int64, `lengths` (N,) int64.
+    """
+    return list(rows.split(max(1, most_tokens // int(lengths[rows].max()))))
+
+
 def pad_batch(reviews: EncodedReviews, rows: Tensor) -> Batch:
-    """Gather the reviews named by `rows`, (B,), into a batch on the device where `reviews` lies."""
+    """Gather the reviews named by `rows`, (B,) int64, into a batch on the device where their tokens lie.
+
+    Offsets, labels and rows lie on the CPU, so that the shape of the batch is known without waiting for the device.
+    """
     starts = reviews.offsets[rows]
     lengths = reviews.offsets[rows + 1] - starts
-    steps = torch.arange(int(lengths.max()), device=rows.device)
+    steps = torch.arange(int(lengths.max()), device=reviews.tokens.device)
+    small = torch.stack([starts, lengths, reviews.labels[rows].long()])  # one transfer instead of three
+    starts, lengths, labels = small.to(reviews.tokens.device, non_blocking=True)
     inside = steps[:, None] < lengths  # (T, B)
     tokens = reviews.tokens[torch.where(inside, starts + steps[:, None], 0)]
-    return Batch(tokens.long(), lengths, reviews.labels[rows].float())
+    return Batch(tokens.long(), lengths, labels.float())

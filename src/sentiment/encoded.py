@@ -32,8 +32,8 @@ class EncodedReviews:
         return self.offsets.diff()
 
     def to(self, device: torch.device) -> "EncodedReviews":
-        """Return the same reviews on a device; all of IMDb's are about 100 MB."""
-        return EncodedReviews(self.tokens.to(device), self.offsets.to(device), self.labels.to(device))
+        """Return the same reviews with their tokens on a device; all of IMDb's are about 100 MB."""
+        return EncodedReviews(self.tokens.to(device), self.offsets, self.labels)
 
 
 def load_encoded(path: Path) -> EncodedReviews:

@@ -1,21 +1,28 @@
-"""The training loop: Adam on shuffled batches of like length, the best epoch by validation loss kept."""
+"""The training loop: Adam on shuffled batches of like length, the best epoch by validation loss kept.
+
+Nothing in it waits for a GPU but the end of an epoch. Several processes (see `processes`) share each batch: process r
+of P takes every P-th of its reviews from the r-th on, which are of like length, and their gradients are averaged.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from tqdm import tqdm
+from torch.nn.parallel import DistributedDataParallel
 
-from sentiment.batches import pad_batch, shuffled_rows
+from sentiment.batches import pad_batch, parts_of, shuffled_rows
+from sentiment.device import multiplies_bfloat16
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.predict import predict_logits
+from sentiment.processes import rank_and_count, sum_over_processes
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class TrainConfig:
 
     seed: int  # of the order of the reviews and of dropout
     batch_size: int  # B, reviews
+    tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
+    precision: str  # of matrix products: one of PRECISIONS
     epochs: int  # at most
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # at its peak
@@ -50,6 +59,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # factor of the rate, by the
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
 }
+PRECISIONS = ("float32", "bfloat16")
 
 
 def train(
@@ -59,20 +69,23 @@ def train(
     config: TrainConfig,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
+    watch: Callable[[list[Tensor], int], Iterable[Tensor]] = lambda batches, epoch: batches,
 ) -> Epoch:
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
-    `on_epoch` is told of each epoch as it ends. Raises InputError, before the update, if a loss is not finite.
+    `on_epoch` is told of each epoch as it ends; `watch` may show the batches of an epoch going by. Raises InputError if
+    a loss is not finite: on a CPU before the update, on a GPU at the end of the epoch.
     """
+    rank, _ = rank_and_count()
     generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # dropout's numbers
+    torch.manual_seed(config.seed + rank)  # dropout's numbers
     model.to(device)
     model.embedding.weight.requires_grad_(not config.freeze_embeddings)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     steps = config.epochs * math.ceil(len(training) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
-    on_device = training.to(device)
+    mean_loss = MeanLoss(model, training, config, device)
     best: Epoch | None = None
     best_weights: dict[str, Tensor] = {}
 
@@ -80,31 +93,27 @@ def train(
         started = time.perf_counter()
         model.train()
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        first_bad = torch.zeros((), dtype=torch.int64, device=device)  # position of the first loss that is not finite
         batches = shuffled_rows(training.lengths, config.batch_size, generator)
-        for position, rows in enumerate(progress(batches, number), start=1):
-            batch = pad_batch(on_device, rows.to(device))
-            loss = binary_cross_entropy_with_logits(model(batch.tokens, batch.lengths), batch.labels)
-            if not torch.isfinite(loss):
-                raise InputError(
-                    f"the loss of epoch {number}, batch {position} of {len(batches)} is {loss.item()}; "
-                    "lower the learning rate or the greatest norm of the gradient"
-                )
+        for position, rows in enumerate(watch(batches, number), start=1):
             optimizer.zero_grad()
-            loss.backward()
+            loss = mean_loss.backward(rows)
+            first_bad = torch.where((first_bad == 0) & ~loss.isfinite(), position, first_bad)
+            if device.type == "cpu" or position == len(batches):
+                check(first_bad, number, len(batches))
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(weights, config.clip_norm)
             optimizer.step()
             schedule.step()
-            loss_sum += loss.detach() * len(rows)
+            loss_sum += loss * len(rows)
+        train_loss = sum_over_processes(loss_sum).item() / len(training)  # waits for the device
         trained = time.perf_counter()
-
-        logits = predict_logits(model, validation, device)
-        labels = validation.labels.float()
+        validation_loss, validation_accuracy = validate(model, validation, device)
         epoch = Epoch(
             number=number,
-            train_loss=loss_sum.item() / len(training),
-            validation_loss=binary_cross_entropy_with_logits(logits, labels).item(),
-            validation_accuracy=((logits > 0) == (labels > 0)).float().mean().item(),
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
             seconds=time.perf_counter() - started,
             reviews_per_second=len(training) / (trained - started),
         )
@@ -120,9 +129,59 @@ def train(
     return best
 
 
-def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
-    """Show a bar over the batches of an epoch on a terminal, and nothing elsewhere."""
-    return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
+class MeanLoss:
+    """The mean loss of a batch, shared among processes, and in each cut into parts that fit in memory."""
+
+    def __init__(self, model: Classifier, reviews: EncodedReviews, config: TrainConfig, device: torch.device) -> None:
+        self.rank, self.processes = rank_and_count()
+        self.shared = DistributedDataParallel(model) if self.processes > 1 else None
+        self.model: nn.Module = self.shared or model
+        self.reviews = reviews.to(device)
+        self.tokens_at_once = config.tokens_at_once
+        self.autocast = autocast(config.precision, device)
+
+    def backward(self, rows: Tensor) -> Tensor:
+        """Add the gradient of the mean loss of the reviews `rows`, (B,), and return this process's share of it, ()."""
+        own = rows[self.rank :: self.processes]
+        # Where a batch has fewer reviews than there are processes, one still takes part, with a review that weighs 0.
+        weight = self.processes / len(rows) if len(own) else 0.0
+        parts = parts_of(own if len(own) else rows[:1], self.reviews.lengths, self.tokens_at_once)
+        share = torch.zeros((), device=self.reviews.tokens.device)
+        for number, part in enumerate(parts, start=1):
+            batch = pad_batch(self.reviews, part)
+            # DistributedDataParallel puts the mean over processes in place of the gradients: once, after the last part.
+            with self.shared.no_sync() if self.shared and number < len(parts) else nullcontext():
+                with self.autocast:
+                    logits = self.model(batch.tokens, batch.lengths)
+                loss = weight * binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
+                loss.backward()
+            share += loss.detach() / self.processes
+        return share
+
+
+def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
+    """Return the mean loss, in nats, and the accuracy on N reviews, of which each process scores its share."""
+    rank, processes = rank_and_count()
+    logits = predict_logits(model, reviews, device, share=slice(rank, None, processes))
+    logits = sum_over_processes(logits.to(device)).cpu()
+    labels = reviews.labels.float()
+    accuracy = ((logits > 0) == (labels > 0)).float().mean()
+    return binary_cross_entropy_with_logits(logits, labels).item(), accuracy.item()
+
+
+def check(first_bad: Tensor, epoch: int, batches: int) -> None:
+    """Raise InputError if a batch's loss was not finite; `first_bad`, () int64, is its position, or 0."""
+    if position := int(first_bad):
+        raise InputError(
+            f"the loss of epoch {epoch}, batch {position} of {batches} is not finite; "
+            "lower the learning rate or the greatest norm of the gradient"
+        )
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Compute matrix products in bfloat16 where that is asked for and the device has instructions for it."""
+    enabled = precision == "bfloat16" and multiplies_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def rate_factor(step: int, steps: int, config: TrainConfig) -> float:

@@ -1,0 +1,48 @@
+"""The device that does the work, and what to ask of it."""
+
+import ctypes
+import os
+
+import torch
+
+
+def choose_device() -> torch.device:
+    """Return the CUDA device of this process if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether the device has instructions for products of bfloat16; without, they are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # of Intel, AMD; of Arm
+
+
+def repeat_exactly(device: torch.device) -> None:
+    """Ask CUDA for the same bits each time; a CPU gives them anyway, with one number of threads.
+
+    To be called before any work on the device. An operation that cannot comply warns.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def tune_memory() -> None:
+    """Let the C library keep large pieces of freed memory for the next batch, and oneDNN forget old kernels.
+
+    glibc returns each piece above 32 MiB to the operating system when it is freed, which clears each page anew when the
+    next batch asks for it; that takes as long as oneDNN takes to run an LSTM. Other C libraries are left as they are.
+    oneDNN keeps the kernels of the last 1,024 shapes, some MiB each, and no two batches need be of one shape. To be
+    called before any work; a number of kernels in the environment stands.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and "CS_GNU_LIBC_VERSION" in os.confstr_names:
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)

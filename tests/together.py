@@ -1,0 +1,38 @@
+"""What `test_processes` has several processes do: train a small model, and write down what came of it."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import stages  # noqa: F401, puts the library on the path
+from sentiment.processes import joined
+from sentiment.train import Epoch, train
+from tests.conftest import small_model
+from tests.test_train import CONFIG, VALIDATION, easy_reviews
+
+CPU = torch.device("cpu")
+SETTINGS = replace(CONFIG, epochs=3, batch_size=64)
+
+
+def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:
+    """Train on so many reviews with the other processes, if there are any, and return the figures and the weights."""
+    epochs: list[Epoch] = []
+    model = small_model(dropout_embedding=dropout)
+    train(model, easy_reviews(reviews, 0), VALIDATION, SETTINGS, CPU, epochs.append)
+    return {
+        "train_loss": [epoch.train_loss for epoch in epochs],
+        "validation_loss": [epoch.validation_loss for epoch in epochs],
+        "weights": torch.cat([weight.detach().flatten() for weight in model.parameters()]).tolist(),
+    }
+
+
+if __name__ == "__main__":
+    told = json.loads(os.environ["TOGETHER"])
+    with joined(CPU, told["processes"]) as rank:
+        if rank == told.get("victim"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        (Path(told["folder"]) / f"{rank}.json").write_text(json.dumps(outcome(told["reviews"], told["dropout"])))
