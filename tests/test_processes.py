@@ -52,8 +52,11 @@ def test_one_that_dies_ends_the_others(told: Any, capfd: pytest.CaptureFixture[s
 
 
 def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
-    clearing = "import atexit, os, signal, stages; from sentiment.processes import leave; signal.signal(signal.SIGTERM, leave);"
-    clearing += "atexit.register(os.kill, os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)"
+    clearing = (
+        "import atexit, os, signal, stages; from sentiment.processes import leave; "
+        "signal.signal(signal.SIGTERM, leave); atexit.register(os.kill, os.getpid(), signal.SIGTERM); "
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
     ended = subprocess.run([sys.executable, "-c", clearing], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (1, "")
 
