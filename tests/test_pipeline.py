@@ -17,58 +17,8 @@ import pytest
 import yaml
 
 from sentiment.corpus import read_corpus
+from tests.clone import ROOT, SMALL, STAGES, Clone
 from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
-
-ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
-SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
-STAGES = ["download_corpus", "download_vectors", "prepare", "baseline", "train", "evaluate"]
-
-
-class Clone:
-    """A copy of the repository with its own git history and its own DVC cache."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in COPIED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
-        self.run("git", "init", "-q")
-        self.run("git", "config", "user.name", "Test")
-        self.run("git", "config", "user.email", "test@example.org")
-        self.dvc("init", "-q")
-        self.dvc("config", "core.analytics", "false")
-        self.run("git", "add", ".")
-        self.run("git", "commit", "-q", "-m", "Start")
-
-    def run(self, *command: str, status: int = 0) -> str:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert result.returncode == status, result.stdout + result.stderr
-        return result.stdout + result.stderr
-
-    def dvc(self, *arguments: str, status: int = 0) -> str:
-        return self.run(sys.executable, "-m", "dvc", *arguments, status=status)
-
-    def experiment(self, *changes: str) -> list[str]:
-        """Run the pipeline with changed parameters and return the stages that ran."""
-        settings = [argument for change in changes for argument in ("-S", change)]
-        return re.findall(r"Running stage '(\w+)'", self.dvc("exp", "run", *settings))
-
-    def metrics(self, name: str) -> dict[str, float]:
-        figures: dict[str, float] = json.loads((self.folder / "metrics" / f"{name}.json").read_text())
-        return figures
-
-    def digests(self) -> dict[str, str]:
-        """Return the sha256 of every output and metric."""
-        outputs = [
-            path
-            for top in ("data", "baseline", "model", "curves", "evaluation", "metrics")
-            for path in sorted((self.folder / top).rglob("*"))
-            if path.is_file()
-        ]
-        return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
 
 
 @pytest.fixture(scope="module")
