@@ -83,6 +83,7 @@ class Prepare(Section):
     lower: bool
     keep_breaks: bool
     max_tokens: Positive | None
+    pad_to: Positive | None
     max_vocab: Positive
     min_freq: Positive
     dimension: Positive

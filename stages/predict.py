@@ -25,7 +25,7 @@ def predict(texts: list[str]) -> None:
         raise InputError('give one text or more: python -m stages.predict "I would never call it dull."')
     model = load_checkpoint(MODEL, VOCABULARY)
     vocabulary, rules = load_vocabulary(VOCABULARY)
-    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary))
+    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary), rules.pad_to)
     probabilities = predict_logits(model, to_tensors(tokens), choose_device()).sigmoid()
     for probability, text in zip(probabilities.tolist(), texts, strict=True):
         print(f"{probability:.4f}  {text}")

@@ -37,13 +37,13 @@ def prepare(params: Params) -> None:
     pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
     settings = params.prepare
     splits, labels, sizes = split_reviews(settings)
-    rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens)
+    rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
-        encode_reviews(tokenizer, vocabulary, splits, labels)
+        encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
         vectors = reading.result()
     save_tensors(EMBEDDINGS, {"embeddings": embed(vocabulary, vectors, settings.unknown_std, settings.seed)})
 
@@ -99,7 +99,9 @@ def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers)
     return fit_vocabulary(counts, settings.max_vocab, settings.min_freq), counts.total()
 
 
-def encode_reviews(tokenizer: ReviewTokenizer, vocabulary: Vocab, splits: Numbers, labels: Numbers) -> None:
+def encode_reviews(
+    tokenizer: ReviewTokenizer, vocabulary: Vocab, pad_to: int | None, splits: Numbers, labels: Numbers
+) -> None:
     """Write the token ids and labels of each split."""
     from contextlib import ExitStack
 
@@ -121,7 +123,7 @@ def encode_reviews(tokenizer: ReviewTokenizer, vocabulary: Vocab, splits: Number
         ]
         bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
         for numbered in tokenizer.number_all(batch["text"] for batch in batches):
-            tokens = encode(numbered, words)
+            tokens = encode(numbered, words, pad_to)
             here = slice(done, done := done + len(tokens))
             for split in np.unique(splits[here]):
                 rows = np.flatnonzero(splits[here] == split)

@@ -57,6 +57,13 @@ def test_rare_tokens_are_left_out() -> None:
     assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
 
 
+def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(numbered: NumberedTokens, vocabulary: Vocab) -> None:
+    plain, padded = encode(numbered, words_of(vocabulary)), encode(numbered, words_of(vocabulary), pad_to=3)
+    padding = vocabulary.stoi["<pad>"]
+    assert padded.to_pylist() == [ids + [padding] * (3 - len(ids)) for ids in plain.to_pylist()]
+    assert encode(numbered, words_of(vocabulary), pad_to=1) == plain
+
+
 @pytest.mark.parametrize("max_size", [1, 2, 3, 4, 5, 99])
 def test_ties_at_the_end_are_broken_by_alphabet(max_size: int) -> None:
     vocabulary = fit_vocabulary(Counter("zzyyxwv"), max_size=max_size, min_freq=1)

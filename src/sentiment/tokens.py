@@ -29,6 +29,7 @@ class TokenRules:
     lower: bool  # put each token in lower case, after tokenizing
     keep_breaks: bool  # leave HTML's "<br />" in; else a run of them becomes one space
     max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
+    pad_to: int | None = None  # how many tokens a review has at least, padding among them; None pads none
 
 
 class ReviewTokenizer:

@@ -50,10 +50,24 @@ def words_of(vocabulary: Vocab) -> pa.StringArray:
     return pa.array(vocabulary.itos, pa.string())
 
 
-def encode(numbered: NumberedTokens, words: pa.StringArray) -> pa.ListArray:
-    """Turn the numbered tokens of N reviews into their places among a vocabulary's words, N lists of int32."""
+def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
+    """Turn the numbered tokens of N reviews into their places among a vocabulary's words, N lists of int32.
+
+    With `pad_to`, padding makes up a shorter review to so many tokens, which the model then takes for its own.
+    """
     ids = pc.index_in(numbered.types, words).fill_null(SPECIALS.index(UNKNOWN))
-    return pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
+    encoded = pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
+    return encoded if pad_to is None else _pad(encoded, pad_to)
+
+
+def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
+    lengths = pc.list_value_length(encoded).to_numpy()
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(np.maximum(lengths, least), out=offsets[1:])
+    ids = np.full(offsets[-1], SPECIALS.index(PADDING), dtype=np.int32)
+    first = np.cumsum(lengths) - lengths  # where each review began
+    ids[np.arange(lengths.sum()) + np.repeat(offsets[:-1] - first, lengths)] = encoded.flatten().to_numpy()
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
 
 
 def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
