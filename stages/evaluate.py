@@ -16,6 +16,7 @@ def evaluate(params: Params) -> None:
     from sentiment.device import choose_device, tune_memory
     from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
     from sentiment.files import replacing, write_csv, write_json
+    from sentiment.gradients import gradient_by_distance
     from sentiment.predict import predict_logits
 
     tune_memory()
@@ -31,6 +32,7 @@ def evaluate(params: Params) -> None:
     figures = metrics.score(labels, logits, settings.calibration_bins)
     figures["baseline_accuracy"] = round(float(np.mean((baseline > 0.5) == labels)), metrics.DIGITS)
     probabilities = metrics.sigmoid(logits)
+    gradient = gradient_by_distance(model, reviews, settings.gradient_reviews).log10()
     tables = {
         "predictions": metrics.prediction_table(ids, labels, logits),
         "roc": metrics.roc_curve(labels, logits),
@@ -39,6 +41,10 @@ def evaluate(params: Params) -> None:
         "accuracy_by_length": metrics.accuracy_by_length(
             labels, logits, reviews.lengths.numpy(), settings.length_parts
         ),
+        "gradient": {
+            "distance": list(range(len(gradient))),
+            "log10_norm": gradient.numpy().round(metrics.DIGITS).tolist(),
+        },
     }
     with replacing(EVALUATION) as folder:
         folder.mkdir()

@@ -142,7 +142,14 @@ class Evaluate(Section):
     """The figures."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    gradient_reviews: Positive
     length_parts: Annotated[int, Field(ge=1, le=100)]
+
+
+class Report(Section):
+    """The page that sums a run up."""
+
+    mistakes: Natural
 
 
 class Params(Section):
@@ -154,6 +161,7 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    report: Report
 
 
 class Loader(yaml.SafeLoader):

@@ -22,3 +22,5 @@ TRAIN_METRICS = Path("metrics/train.json")
 
 EVALUATION = Path("evaluation")
 TEST_METRICS = Path("metrics/test.json")
+
+REPORT = Path("report.html")

@@ -12,21 +12,18 @@ from stages.run import one_line_errors
 
 def predict(texts: list[str]) -> None:
     """Print, for each text, the probability that it is positive."""
-    import pyarrow as pa
-
     from sentiment.checkpoint import load_checkpoint
     from sentiment.device import choose_device
     from sentiment.predict import predict_logits
     from sentiment.ragged import to_tensors
-    from sentiment.tokens import ReviewTokenizer
-    from sentiment.vocabulary import encode, load_vocabulary, words_of
+    from sentiment.vocabulary import encode_texts, load_vocabulary
 
     if not texts:
         raise InputError('give one text or more: python -m stages.predict "I would never call it dull."')
     model = load_checkpoint(MODEL, VOCABULARY)
     vocabulary, rules = load_vocabulary(VOCABULARY)
-    tokens = encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary), rules.pad_to)
-    probabilities = predict_logits(model, to_tensors(tokens), choose_device()).sigmoid()
+    reviews = to_tensors(encode_texts(texts, vocabulary, rules))
+    probabilities = predict_logits(model, reviews, choose_device()).sigmoid()
     for probability, text in zip(probabilities.tolist(), texts, strict=True):
         print(f"{probability:.4f}  {text}")
 

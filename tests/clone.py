@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
-STAGES = ["download_corpus", "download_vectors", "prepare", "baseline", "train", "evaluate"]
+STAGES = ["download_corpus", "download_vectors", "prepare", "baseline", "train", "evaluate", "report"]
 
 
 class Clone:

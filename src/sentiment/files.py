@@ -58,6 +58,13 @@ def write_csv(path: Path, table: Mapping[str, Sequence[object]]) -> None:
         writer.writerows(zip(*table.values(), strict=True))
 
 
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """Read columns of CSV, or of TSV if the file's name says so."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
+    return {name: [row[column] for row in rows] for column, name in enumerate(header)}
+
+
 def place(source: Path, path: Path) -> None:
     """Put a file in a second place, without a second copy of its bytes where the file system allows."""
     with replacing(path) as partial:

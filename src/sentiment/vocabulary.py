@@ -18,7 +18,7 @@ from torchtext.vocab import Vocab
 from sentiment.errors import InputError
 from sentiment.files import write_json
 from sentiment.pieces import NumberedTokens
-from sentiment.tokens import UNKNOWN, TokenRules
+from sentiment.tokens import UNKNOWN, ReviewTokenizer, TokenRules
 from sentiment.vectors import WordVectors
 
 PADDING = "<pad>"
@@ -58,6 +58,11 @@ def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None =
     ids = pc.index_in(numbered.types, words).fill_null(SPECIALS.index(UNKNOWN))
     encoded = pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
     return encoded if pad_to is None else _pad(encoded, pad_to)
+
+
+def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> pa.ListArray:
+    """Turn N texts into ids as the corpus was, N lists of int32."""
+    return encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary), rules.pad_to)
 
 
 def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:

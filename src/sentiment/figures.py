@@ -1,0 +1,170 @@
+"""Figures of a run, drawn by Matplotlib as SVG, once for a light page and once for a dark one."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+Columns = Mapping[str, Sequence[float]]  # of equal length
+
+INCHES = (4.8, 3.2)
+
+
+class Theme(NamedTuple):
+    """Colours; the two of lines differ in lightness as well as in hue, so that no eye confuses them."""
+
+    ink: str
+    grid: str
+    first: str
+    second: str
+
+
+LIGHT = Theme(ink="#1c1c1c", grid="#dcdcdc", first="#0b62a8", second="#d1660a")
+DARK = Theme(ink="#e6e6e6", grid="#3f4246", first="#6fb7f2", second="#f5a65b")
+
+
+class Figure(NamedTuple):
+    """A figure in both liveries, and what it shows in words."""
+
+    title: str
+    caption: str
+    light: str  # SVG
+    dark: str  # SVG
+
+
+def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figure:
+    """Draw two curves of step and loss."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(train["step"], train["loss"], marker=".", label="training")
+        axes.plot(validation["step"], validation["loss"], marker=".", label="validation")
+        _mark_epoch(axes, theme, best_epoch)
+        axes.set(ylabel="cross entropy, nats", ylim=(0, None))
+        axes.legend()
+
+    return _drawn("Loss by epoch", "Training loss is measured while the weights change and with dropout.", draw)
+
+
+def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Figure:
+    """Draw a curve of step and accuracy."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(validation["step"], validation["accuracy"], marker=".", color=theme.second)
+        _mark_epoch(axes, theme, best_epoch)
+        axes.set(ylabel="share correct")
+
+    return _drawn("Validation accuracy by epoch", f"Epoch {best_epoch} was kept, for its validation loss.", draw)
+
+
+def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> Figure:
+    """Draw the number of reviews of each actual and predicted label."""
+    table = [[counts.get((actual, predicted), 0) for predicted in labels] for actual in labels]
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        colours = LinearSegmentedColormap.from_list("", [to_rgba(theme.first, 0.0), to_rgba(theme.first, 0.5)])
+        axes.imshow(table, vmin=0, cmap=colours, aspect="auto")
+        axes.grid(visible=False)
+        ticks = range(len(labels))
+        axes.set(
+            xlabel="predicted", ylabel="actual", xticks=ticks, yticks=ticks, xticklabels=labels, yticklabels=labels
+        )
+        for row, numbers in enumerate(table):
+            for column, number in enumerate(numbers):
+                axes.text(column, row, f"{number:,}", ha="center", va="center")
+
+    return _drawn("Confusion matrix", "Test reviews by actual and predicted label.", draw)
+
+
+def roc(curve: Columns, area: float) -> Figure:
+    """Draw the curve of false_positive_rate and true_positive_rate."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
+        axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=theme.first)
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
+
+    return _drawn("ROC", f"Area under the curve {area:.4f}; dotted: chance.", draw)
+
+
+def precision_recall(curve: Columns, average: float) -> Figure:
+    """Draw the curve of recall and precision."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(curve["recall"], curve["precision"])
+        axes.set(xlabel="recall", ylabel="precision", ylim=(None, 1.01))
+
+    return _drawn("Precision and recall", f"Of the positive label; average precision {average:.4f}.", draw)
+
+
+def calibration(curve: Columns, error: float) -> Figure:
+    """Draw the curve of predicted and positive."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
+        axes.plot(curve["predicted"], curve["positive"], marker="o", color=theme.first)
+        axes.set(xlabel="predicted probability of positive", ylabel="share that is positive")
+
+    return _drawn("Calibration", f"Expected calibration error {error:.4f}; dotted: perfect.", draw)
+
+
+def accuracy_by_length(curve: Columns) -> Figure:
+    """Draw the curve of tokens and accuracy."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(curve["tokens"], curve["accuracy"], marker="o")
+        axes.set(xlabel="mean tokens of a review", ylabel="share correct")
+
+    return _drawn("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
+
+
+def gradient_by_distance(curve: Columns) -> Figure:
+    """Draw the curve of distance and log10_norm."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(curve["distance"], [10**exponent for exponent in curve["log10_norm"]])
+        axes.set(xlabel="tokens from the end of the review", ylabel="norm of d loss / d h", yscale="log")
+
+    return _drawn(
+        "Gradient by time step", "What reaches the forward reader; mean over test reviews of like length.", draw
+    )
+
+
+def _mark_epoch(axes: Axes, theme: Theme, epoch: int) -> None:
+    axes.axvline(epoch, linestyle=":", color=theme.ink, label="kept")
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _drawn(title: str, caption: str, draw: Callable[[Axes, Theme], None]) -> Figure:
+    return Figure(title, caption, _svg(draw, LIGHT), _svg(draw, DARK))
+
+
+def _svg(draw: Callable[[Axes, Theme], None], theme: Theme) -> str:
+    settings: Any = {
+        "axes.edgecolor": theme.grid,
+        "axes.grid": True,
+        "axes.labelcolor": theme.ink,
+        "axes.prop_cycle": cycler(color=[theme.first, theme.second]),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.size": 11,
+        "grid.color": theme.grid,
+        "legend.frameon": False,
+        "svg.fonttype": "path",  # the same letters wherever the page is opened
+        "svg.hashsalt": "sentiment",  # else names of parts are drawn at random
+        "text.color": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+    }
+    with mpl.rc_context(settings):
+        canvas = Canvas(INCHES, layout="constrained")
+        draw(canvas.subplots(), theme)
+        text = io.StringIO()
+        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return text.getvalue()

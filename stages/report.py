@@ -1,0 +1,139 @@
+"""Write the report: what was run on what, how well it went, and where it went wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from stages.params import Params
+from stages.paths import (
+    CORPUS,
+    CURVES,
+    ENCODED,
+    EVALUATION,
+    MODEL,
+    PREPARE_METRICS,
+    REPORT,
+    TEST_METRICS,
+    TRAIN_METRICS,
+    VECTORS,
+    VOCABULARY,
+)
+from stages.run import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sentiment.figures import Figure
+    from sentiment.report import Mistake
+
+LABELS = ("negative", "positive")
+
+
+def report(params: Params) -> None:
+    """Write the page, of metrics, figures, the most confident mistakes, and the parameters."""
+    from sentiment.files import sha256_of
+    from sentiment.report import Report, write_report
+
+    metrics = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in (TEST_METRICS, TRAIN_METRICS, PREPARE_METRICS)
+    }
+    test, prepared, model = metrics["test"], metrics["prepare"], params.model
+    page = Report(
+        title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
+        summary=[
+            ("test accuracy", f"{test['accuracy']:.2%}"),
+            ("linear baseline", f"{test['baseline_accuracy']:.2%}"),
+            ("area under ROC", f"{test['roc_auc']:.4f}"),
+            ("test loss, nats", f"{test['loss']:.4f}"),
+            ("test reviews", f"{test['reviews']:,}"),
+        ],
+        metrics=metrics,
+        data={
+            **{f"reviews, {split}": f"{prepared[f'{split}_reviews']:,}" for split in ENCODED},
+            **{f"bytes of {path}": f"{path.stat().st_size:,}" for path in (CORPUS, VECTORS)},
+            **{f"sha256 of {path}": sha256_of(path) for path in (CORPUS, VECTORS)},
+        },
+        figures=figures(metrics),
+        mistakes=mistakes(params.report.mistakes),
+        parameters={section: flatten(values) for section, values in params.model_dump().items()},
+    )
+    write_report(REPORT, page)
+    print(f"report: {REPORT.absolute().as_uri()}")
+
+
+def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
+    """Draw what training and evaluation left behind."""
+    from collections import Counter
+
+    from sentiment import figures as draw
+    from sentiment.files import read_columns
+
+    def curve(path: Path) -> dict[str, list[float]]:
+        return {name: [float(number) for number in column] for name, column in read_columns(path).items()}
+
+    by_epoch = CURVES / "plots" / "metrics"
+    train, validation = (curve(by_epoch / split / "loss.tsv") for split in ("train", "validation"))
+    accuracy = curve(by_epoch / "validation" / "accuracy.tsv")
+    best_epoch, test = metrics["train"]["best_epoch"], metrics["test"]
+    predictions = read_columns(EVALUATION / "predictions.csv")
+    return [
+        draw.loss_by_epoch(train, validation, best_epoch),
+        draw.accuracy_by_epoch(accuracy, best_epoch),
+        draw.confusion(Counter(zip(predictions["actual"], predictions["predicted"], strict=True)), LABELS),
+        draw.roc(curve(EVALUATION / "roc.csv"), test["roc_auc"]),
+        draw.precision_recall(curve(EVALUATION / "precision_recall.csv"), test["average_precision"]),
+        draw.calibration(curve(EVALUATION / "calibration.csv"), test["calibration_error"]),
+        draw.accuracy_by_length(curve(EVALUATION / "accuracy_by_length.csv")),
+        draw.gradient_by_distance(curve(EVALUATION / "gradient.csv")),
+    ]
+
+
+def mistakes(count: int) -> list[Mistake]:
+    """Weigh the words of the most confident mistakes, with which the predictions begin."""
+    from dataclasses import replace
+
+    import pyarrow as pa
+
+    from sentiment.checkpoint import load_checkpoint
+    from sentiment.corpus import read_corpus
+    from sentiment.files import read_columns
+    from sentiment.gradients import token_weights
+    from sentiment.ragged import to_tensors
+    from sentiment.report import Mistake, lay_out
+    from sentiment.tokens import ReviewTokenizer
+    from sentiment.vocabulary import encode_texts, load_vocabulary
+
+    predictions = read_columns(EVALUATION / "predictions.csv")
+    wrong = [row for row in zip(*predictions.values(), strict=True) if row[1] != row[2]][:count]
+    if not wrong:
+        return []
+    corpus = read_corpus(CORPUS, ["id", "text"])
+    text_of = dict(zip(corpus["id"], corpus["text"], strict=True))
+    texts = [text_of[name] for name, *_ in wrong]
+    vocabulary, rules = load_vocabulary(VOCABULARY)
+    weights = token_weights(load_checkpoint(MODEL, VOCABULARY), to_tensors(encode_texts(texts, vocabulary, rules)))
+    as_written = ReviewTokenizer(replace(rules, lower=False)).number(pa.array(texts))
+    tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
+    return [
+        Mistake(name, actual, predicted, float(probability), lay_out(text, its_tokens, its_weights.tolist()))
+        for (name, actual, predicted, probability), text, its_tokens, its_weights in zip(
+            wrong, texts, tokens, weights, strict=True
+        )
+    ]
+
+
+def flatten(section: dict[str, Any], place: str = "") -> dict[str, str]:
+    """Return the values of nested mappings under one key each, with dots, as params.yaml spells them."""
+    flat: dict[str, str] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{place}{key}.")
+        else:
+            flat[f"{place}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+if __name__ == "__main__":
+    run(report)

@@ -1,0 +1,106 @@
+"""The report as a reader meets it: in a browser, on a wide screen and on a phone, by day and by night."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, sync_playwright
+
+from sentiment import figures
+from sentiment.report import Mistake, Report, lay_out, write_report
+
+SCRIPT = "<script>fetch('https://example.org/')</script><img src=x onerror=alert(1)> & so \"on\""
+
+
+def report(text: str = SCRIPT) -> Report:
+    tokens = text.split()
+    by_epoch = {"step": [1.0, 2.0, 3.0], "loss": [0.7, 0.5, 0.4]}
+    return Report(
+        title="LSTM",
+        summary=[("test accuracy", "98.84%"), ("linear baseline", "61.96%")],
+        metrics={"test": {"accuracy": 0.5, "reviews": 4}},
+        data={"sha256 of data/corpus.parquet": "0" * 64},
+        figures=[
+            figures.loss_by_epoch(by_epoch, by_epoch, 2),
+            figures.confusion({("negative", "negative"): 5, ("positive", "negative"): 1}, ("negative", "positive")),
+            figures.gradient_by_distance({"distance": [0.0, 1.0, 2.0], "log10_norm": [-1.0, -37.9, -37.9]}),
+        ],
+        mistakes=[Mistake("test/1", "negative", "positive", 0.9, lay_out(text, tokens, [1.0] * len(tokens)))] * 3,
+        parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; without one these tests are skipped, but fail where NO_SKIPS is set."""
+    path = shutil.which("chromium")
+    if path is None and "NO_SKIPS" not in os.environ:
+        pytest.skip("there is no chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_page_opens_in_a_browser_without_errors_or_network(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    write_report(tmp_path / "report.html", report("a " * 200 + "verylongword" * 40 + SCRIPT))
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    complaints: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [page.url]
+    assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out to the side"
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    shown = page.evaluate("[...document.images].map(image => image.currentSrc)")
+    assert len(set(shown)) == 3
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    assert ink == {"light": "rgb(28, 28, 28)", "dark": "rgb(230, 230, 230)"}[scheme]
+    assert page.locator("article script, article img").count() == 0
+    assert SCRIPT.split()[0] in page.locator("article p").first.inner_text()
+    page.close()
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    pages = [tmp_path / "one.html", tmp_path / "two.html"]
+    for page in pages:
+        write_report(page, report())
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+
+
+def test_what_a_review_says_is_text(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", report())
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"\b(https?:)?//(?!example\.org)\w", page), "nothing is loaded from elsewhere"
+
+
+def test_a_run_without_mistakes_says_so(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", report()._replace(mistakes=[]))
+    assert "all test reviews are called right" in (tmp_path / "report.html").read_text()
+
+
+@given(st.lists(st.tuples(st.text("aéß.'", min_size=1), st.sampled_from(["", " ", "<br />", "\n"]))))
+def test_words_laid_out_are_the_text_but_for_what_stands_between(parts: list[tuple[str, str]]) -> None:
+    text = "".join(between + token for token, between in parts)
+    words = lay_out(text, [token for token, _ in parts], [1.0] * len(parts))
+    assert [(word.text, word.follows_space) for word in words] == [(token, between != "") for token, between in parts]
+
+
+def test_weights_are_shares_of_the_heaviest_and_the_lightest_are_not_shaded() -> None:
+    words = lay_out("bad but good !", ["bad", "but", "good", "!"], [-2.0, 0.02, 1.0, 0.0])
+    assert [word.weight for word in words] == [-1.0, 0.0, 0.5, 0.0]
+    assert lay_out("dull", ["dull"], [0.0])[0].weight == 0.0
