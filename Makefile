@@ -22,7 +22,7 @@ imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=
 .PHONY: show
 show:
 	@for stage in prepare train test; do echo; dvc metrics show metrics/$$stage.json; done
-	@echo; echo "Plots, to open in a browser:"; dvc plots show
+	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; dvc plots show
 
 predict: $(BIN)/.run  ## Score a text with the trained model: make predict TEXT="I would never call it dull."
 	@python -m stages.predict "$(TEXT)"

@@ -29,6 +29,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
+PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+
+
 def remote(key: str, path: Path) -> list[str]:
     return [f"{key}.url={path.as_uri()}", f"{key}.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"]
 
@@ -56,18 +59,20 @@ def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> Non
     page = tmp_path / "plots"
     sample.dvc("plots", "show", "--out", str(page))
     text = (page / "index.html").read_text()
-    assert all(title in text for title in ("Loss by epoch", "ROC on the test reviews", "Calibration"))
-    assert "NaN" not in text
+    for title in (plot["title"] for entry in PLOTS for plot in entry.values()):
+        assert text.count(f'"text": "{title}"') + text.count(f'"title": "{title}"') == 1, title
+    assert not re.search(r"NaN|Infinity|null", text)
+    assert '<meta name="viewport"' in text
 
 
 def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
-    assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate"]
+    assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate", "report"]
 
 
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
     ran = sample.experiment(*SMALL, "prepare.max_vocab=50")
     # The split is the same, so that the baseline has nothing to do.
-    assert ran == ["prepare", "train", "evaluate"]
+    assert ran == ["prepare", "train", "evaluate", "report"]
     assert sample.metrics("prepare")["vocabulary"] == 52
 
 
@@ -85,9 +90,10 @@ def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
 def test_a_changed_comment_marks_the_stages_that_reach_the_module(sample: Clone) -> None:
     sample.experiment(*SMALL)
     for module, stages in {
-        "src/sentiment/batches.py": {"train", "evaluate"},
-        "src/sentiment/tokens.py": {"prepare"},
+        "src/sentiment/batches.py": {"train", "evaluate", "report"},
+        "src/sentiment/tokens.py": {"prepare", "report"},
         "src/sentiment/metrics.py": {"evaluate"},
+        "src/sentiment/report.html": {"report"},
         "stages/params.py": set(STAGES),
     }.items():
         path = sample.folder / module

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-from cycler import cycler
+from matplotlib import rcsetup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure as Canvas
@@ -150,7 +150,7 @@ def _svg(draw: Callable[[Axes, Theme], None], theme: Theme) -> str:
         "axes.edgecolor": theme.grid,
         "axes.grid": True,
         "axes.labelcolor": theme.ink,
-        "axes.prop_cycle": cycler(color=[theme.first, theme.second]),
+        "axes.prop_cycle": rcsetup.cycler(color=[theme.first, theme.second]),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "font.size": 11,
