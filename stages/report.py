@@ -9,6 +9,7 @@ from stages.params import Params
 from stages.paths import (
     CORPUS,
     CURVES,
+    EMBEDDINGS,
     ENCODED,
     EVALUATION,
     MODEL,
@@ -16,7 +17,6 @@ from stages.paths import (
     REPORT,
     TEST_METRICS,
     TRAIN_METRICS,
-    VECTORS,
     VOCABULARY,
 )
 from stages.run import run
@@ -52,8 +52,8 @@ def report(params: Params) -> None:
         metrics=metrics,
         data={
             **{f"reviews, {split}": f"{prepared[f'{split}_reviews']:,}" for split in ENCODED},
-            **{f"bytes of {path}": f"{path.stat().st_size:,}" for path in (CORPUS, VECTORS)},
-            **{f"sha256 of {path}": sha256_of(path) for path in (CORPUS, VECTORS)},
+            **{f"bytes of {path}": f"{path.stat().st_size:,}" for path in (CORPUS, EMBEDDINGS)},
+            **{f"sha256 of {path}": sha256_of(path) for path in (CORPUS, EMBEDDINGS)},
         },
         figures=figures(metrics),
         mistakes=mistakes(params.report.mistakes),
