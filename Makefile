@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb predict test lint bench pins clean
+.PHONY: help run imdb ladder predict test lint bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,12 @@ run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yam
 imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
 	@TIMEFORMAT='pipeline: %0lR'; time dvc exp run -S download.corpus=imdb $(SET)
 	@$(MAKE) --no-print-directory show
+
+SEEDS ?= 1 2 3
+ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side
+	@python -m experiments.enqueue ladder --seeds $(SEEDS)
+	@TIMEFORMAT='ladder: %0lR'; time dvc exp run --run-all
+	@python -m experiments.compare ladder
 
 .PHONY: show
 show:

@@ -1,0 +1,119 @@
+"""Draw the experiments of a comparison side by side, from what DVC recorded of those on this commit.
+
+python -m experiments.compare ladder    # writes experiments/ladder.md and experiments/ladder.svg
+"""
+
+import argparse
+import csv
+import json
+import re
+from statistics import mean, stdev
+from typing import NamedTuple
+
+import dvc.api
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from experiments.rows import FOLDER, Row, read_rows, stem
+from sentiment.errors import InputError
+from sentiment.files import replacing
+from stages.run import one_line_errors
+
+COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's
+
+
+class Run(NamedTuple):
+    """What is compared of an experiment."""
+
+    seed: int
+    validation_accuracy: float
+    test_accuracy: float
+    best_epoch: int
+    validation_losses: list[float]  # by epoch
+
+
+def compare(comparison: str) -> None:
+    """Write a table, and a plot of the validation loss by epoch."""
+    rows = read_rows(comparison)
+    states = {shown["Experiment"]: shown["State"] for shown in dvc.api.exp_show() if shown["Experiment"]}
+    finished = [name for name, state in states.items() if state not in ("Queued", "Running", "Failed")]
+    runs = {row.name: read_runs(stem(comparison, row), finished) for row in rows}
+    if not any(runs.values()):
+        raise InputError(
+            f"no experiment of {comparison} has run on this commit; python -m experiments.enqueue queues them"
+        )
+    with replacing(FOLDER / f"{comparison}.md") as path:
+        path.write_text(table(rows, runs), encoding="utf-8")
+    with replacing(FOLDER / f"{comparison}.svg") as path, rc_context({"svg.hashsalt": comparison}):
+        plot(runs).savefig(path, format="svg", metadata={"Date": None})  # equal runs give equal bytes
+
+
+def read_runs(name: str, finished: list[str]) -> list[Run]:
+    """Read what the experiments of a row wrote, in order of their seeds."""
+    seeds = [int(match[1]) for match in (re.fullmatch(rf"{name}-(\d+)", other) for other in finished) if match]
+    return [read_run(f"{name}-{seed}", seed) for seed in sorted(seeds)]
+
+
+def read_run(experiment: str, seed: int) -> Run:
+    """Read what an experiment wrote, from git and from DVC's cache."""
+    files = dvc.api.DVCFileSystem(rev=experiment)
+    training = json.loads(files.read_text("metrics/train.json"))
+    test = json.loads(files.read_text("metrics/test.json"))
+    curve = csv.DictReader(files.read_text("curves/plots/metrics/validation/loss.tsv").splitlines(), delimiter="\t")
+    losses = [float(epoch["loss"]) for epoch in curve]
+    return Run(seed, training["validation_accuracy"], test["accuracy"], training["best_epoch"], losses)
+
+
+def table(rows: list[Row], runs: dict[str, list[Run]]) -> str:
+    """Return the rows in Markdown, with means and standard deviations over the seeds."""
+    lines = [
+        "| | what it adds | validation accuracy | test accuracy | epochs kept | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        done = runs[row.name]
+        cells = [
+            row.name,
+            row.adds,
+            spread([run.validation_accuracy for run in done]),
+            spread([run.test_accuracy for run in done]),
+            ", ".join(str(run.best_epoch) for run in done),
+            ", ".join(str(run.seed) for run in done),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(shares: list[float]) -> str:
+    """Return mean and standard deviation in per cent."""
+    match len(shares):
+        case 0:
+            return "not run"
+        case 1:
+            return f"{100 * shares[0]:.2f} %"
+    return f"{100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} %"
+
+
+def plot(runs: dict[str, list[Run]]) -> Figure:
+    """Draw the validation loss by epoch: a line through the seeds' means, and their range shaded."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for number, (name, done) in enumerate(runs.items()):
+        losses = list(zip(*(run.validation_losses for run in done), strict=False))  # as far as all seeds got
+        epochs = range(1, len(losses) + 1)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(epochs, [mean(seeds) for seeds in losses], color=colour, label=name)
+        axes.fill_between(epochs, [min(s) for s in losses], [max(s) for s in losses], color=colour, alpha=0.15, lw=0)
+    axes.set(xlabel="epoch", ylabel="validation loss, nats", xmargin=0, ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=compare.__doc__)
+    parser.add_argument("comparison", help="a name: of experiments/ladder.yaml it is ladder")
+    with one_line_errors():
+        compare(parser.parse_args().comparison)

@@ -1,0 +1,49 @@
+"""Queue the experiments of a comparison, each row with each seed, but for those that have run or are waiting.
+
+python -m experiments.enqueue ladder [--seeds 1 2 3]
+dvc queue start             # runs them in the background; dvc queue status tells how far it is
+dvc exp run --run-all       # or runs them while you watch
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import dvc.api
+from dvc.cli import main as dvc_command
+
+from experiments.rows import FOLDER, read_rows, stem
+from sentiment.errors import InputError
+from stages.run import one_line_errors
+
+
+def enqueue(comparison: str, seeds: list[int]) -> None:
+    """Queue what is missing, all rows with the first seed before any with the next."""
+    rows = read_rows(comparison)
+    # DVC keeps experiments by commit and name, so these two must say what was run.
+    sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
+    status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)
+    if status.stdout:
+        raise InputError(f"experiments belong to a commit; first commit {', '.join(status.stdout.split()[1::2])}")
+    there = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] != "Failed"}
+    for seed in seeds:
+        for row in rows:
+            name = f"{stem(comparison, row)}-{seed}"
+            if name in there:
+                print(f"{name} is there")
+                continue
+            changes = row.changes | {"train.seed": seed}
+            settings = [word for key, value in changes.items() for word in ("-S", f"{key}={json.dumps(value)}")]
+            if status := dvc_command(["exp", "run", "--queue", "--quiet", "--name", name, *settings]):
+                sys.exit(status)  # DVC has said why
+            print(f"{name} is queued", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m experiments.enqueue", description=enqueue.__doc__)
+    parser.add_argument("comparison", help="a name: of experiments/ladder.yaml it is ladder")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    arguments = parser.parse_args()
+    with one_line_errors():
+        enqueue(arguments.comparison, arguments.seeds)

@@ -1,0 +1,33 @@
+"""What a comparison says, and what its experiments are called."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.params import Loader
+
+FOLDER = Path("experiments")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A configuration to be compared with others."""
+
+    name: str  # as a reader says it
+    adds: str  # one sentence on what is new in it
+    changes: dict[str, Any]  # its parameters that differ from params.yaml: section.key to value
+
+
+def read_rows(comparison: str) -> list[Row]:
+    """Read the rows of `experiments/<comparison>.yaml`."""
+    text = (FOLDER / f"{comparison}.yaml").read_text(encoding="utf-8")
+    content = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
+    return [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+
+
+def stem(comparison: str, row: Row) -> str:
+    """Return what the names of a row's experiments begin with; a hyphen and the seed follow."""
+    return f"{comparison}-{re.sub(r'[^a-z0-9]+', '-', row.name.lower())}"

@@ -1,0 +1,93 @@
+"""Comparisons: that each says what can be run, and one of them queued, run and drawn in a clone."""
+
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ET
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.compare import Run, table
+from experiments.rows import FOLDER, Row, read_rows, stem
+from stages.params import Params, read_params
+from tests.clone import ROOT, Clone
+
+COMPARISONS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
+TINY = """
+every_row: {train.epochs: 2, model.hidden_size: 8, download.sample.reviews: 200}
+rows:
+  - {name: A GRU, adds: Gates., changes: {model.cell: gru, train.learning_rate: 2e-3}}
+  - {name: "Max, alone", adds: A maximum., changes: {model.pooling: [max]}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def with_changes(changes: dict[str, Any]) -> Params:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for place, value in changes.items():
+        *sections, key = place.split(".")
+        section = reduce(dict.__getitem__, sections, values)
+        assert key in section, place
+        section[key] = value
+    return Params.model_validate(values)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_rows_are_parameters_and_differ(comparison: str) -> None:
+    rows = read_rows(comparison)
+    assert len({with_changes(row.changes).model_dump_json() for row in rows}) == len(rows)
+    assert len({stem(comparison, row) for row in rows}) == len(rows)
+    assert all(row.adds.endswith(".") for row in rows)
+
+
+def test_the_ladder_ends_at_what_is_trained_by_default() -> None:
+    assert with_changes(read_rows("ladder")[-1].changes).model == read_params().model
+
+
+def test_the_readme_shows_the_ladder_as_it_was_drawn() -> None:
+    assert (ROOT / FOLDER / "ladder.md").read_text(encoding="utf-8") in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_table_has_means_and_deviations() -> None:
+    rows = [Row("one", "First.", {}), Row("two", "Second.", {}), Row("three", "Third.", {})]
+    runs = {"one": [Run(seed, 0.4 + seed / 10, 0.5, 3 * seed, []) for seed in (1, 2, 3)], "two": [], "three": []}
+    runs["three"] = [Run(7, 0.25, 0.75, 1, [])]
+    assert table(rows, runs).splitlines()[2:] == [
+        "| one | First. | 60.00 ± 10.00 % | 50.00 ± 0.00 % | 3, 6, 9 | 1, 2, 3 |",
+        "| two | Second. | not run | not run |  |  |",
+        "| three | Third. | 25.00 % | 75.00 % | 1 | 7 |",
+    ]
+
+
+def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
+    clone = Clone(tmp_path)
+    folder = tmp_path / FOLDER
+    shutil.copytree(ROOT / FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tiny.yaml").write_text(TINY)
+    enqueue = [sys.executable, "-m", "experiments.enqueue", "tiny", "--seeds", "1", "2"]
+    compare = [sys.executable, "-m", "experiments.compare", "tiny"]
+    names = ["tiny-a-gru-1", "tiny-max-alone-1", "tiny-a-gru-2", "tiny-max-alone-2"]
+
+    assert clone.run(*enqueue, status=1).startswith("error: experiments belong to a commit; first commit experiments")
+    clone.run("git", "add", ".")
+    clone.run("git", "commit", "-q", "-m", "A comparison")
+    assert clone.run(*compare, status=1).startswith("error: no experiment of tiny has run on this commit")
+    assert clone.run(*enqueue).splitlines() == [f"{name} is queued" for name in names]
+    assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
+    clone.dvc("exp", "run", "--run-all")
+    assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
+
+    clone.run(*compare)
+    drawn = (folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes()
+    assert re.search(r"\| A GRU \| Gates\. \| \d+\.\d\d ± \d+\.\d\d % .* \| 1, 2 \|", drawn[0].decode())
+    assert ET.fromstring(drawn[1]).tag.endswith("svg")
+    clone.run(*compare)
+    assert drawn == ((folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes())
