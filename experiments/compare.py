@@ -36,8 +36,7 @@ class Run(NamedTuple):
 def compare(comparison: str) -> None:
     """Write a table, and a plot of the validation loss by epoch."""
     rows = read_rows(comparison)
-    states = {shown["Experiment"]: shown["State"] for shown in dvc.api.exp_show() if shown["Experiment"]}
-    finished = [name for name, state in states.items() if state not in ("Queued", "Running", "Failed")]
+    finished = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")}
     runs = {row.name: read_runs(stem(comparison, row), finished) for row in rows}
     if not any(runs.values()):
         raise InputError(
@@ -49,10 +48,10 @@ def compare(comparison: str) -> None:
         plot(runs).savefig(path, format="svg", metadata={"Date": None})  # equal runs give equal bytes
 
 
-def read_runs(name: str, finished: list[str]) -> list[Run]:
+def read_runs(name: str, finished: set[str | None]) -> list[Run]:
     """Read what the experiments of a row wrote, in order of their seeds."""
-    seeds = [int(match[1]) for match in (re.fullmatch(rf"{name}-(\d+)", other) for other in finished) if match]
-    return [read_run(f"{name}-{seed}", seed) for seed in sorted(seeds)]
+    matches = [re.fullmatch(rf"{name}-(\d+)", other) for other in finished if other is not None]
+    return sorted(read_run(match[0], int(match[1])) for match in matches if match)
 
 
 def read_run(experiment: str, seed: int) -> Run:

@@ -35,9 +35,8 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
                 continue
             changes = row.changes | {"train.seed": seed}
             settings = [word for key, value in changes.items() for word in ("-S", f"{key}={json.dumps(value)}")]
-            if status := dvc_command(["exp", "run", "--queue", "--quiet", "--name", name, *settings]):
+            if status := dvc_command(["exp", "run", "--queue", "--name", name, *settings]):
                 sys.exit(status)  # DVC has said why
-            print(f"{name} is queued", flush=True)
 
 
 if __name__ == "__main__":

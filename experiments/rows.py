@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from sentiment.errors import InputError
 from stages.params import Loader
 
 FOLDER = Path("experiments")
@@ -23,8 +24,11 @@ class Row:
 
 def read_rows(comparison: str) -> list[Row]:
     """Read the rows of `experiments/<comparison>.yaml`."""
-    text = (FOLDER / f"{comparison}.yaml").read_text(encoding="utf-8")
-    content = yaml.load(text, Loader)  # noqa: S506, a SafeLoader
+    path = FOLDER / f"{comparison}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
+        raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
     return [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
 
 

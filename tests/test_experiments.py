@@ -80,7 +80,7 @@ def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     clone.run("git", "add", ".")
     clone.run("git", "commit", "-q", "-m", "A comparison")
     assert clone.run(*compare, status=1).startswith("error: no experiment of tiny has run on this commit")
-    assert clone.run(*enqueue).splitlines() == [f"{name} is queued" for name in names]
+    assert re.findall(r"Queued experiment '(.+)' for", clone.run(*enqueue)) == names
     assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
     clone.dvc("exp", "run", "--run-all")
     assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
