@@ -1,6 +1,8 @@
 """Draw the experiments of a comparison side by side, from what DVC recorded of those on this commit.
 
-python -m experiments.compare ladder    # writes experiments/ladder.md and experiments/ladder.svg
+    python -m experiments.compare ladder
+
+writes `experiments/ladder.md` and `experiments/ladder.svg`; equal experiments give equal bytes.
 """
 
 import argparse
@@ -36,7 +38,10 @@ class Run(NamedTuple):
 def compare(comparison: str) -> None:
     """Write a table, and a plot of the validation loss by epoch."""
     rows = read_rows(comparison)
-    finished = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")}
+    # by revision, since another commit's experiments may have the same names
+    finished = {
+        shown["Experiment"]: shown["rev"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")
+    }
     runs = {row.name: read_runs(stem(comparison, row), finished) for row in rows}
     if not any(runs.values()):
         raise InputError(
@@ -45,18 +50,21 @@ def compare(comparison: str) -> None:
     with replacing(FOLDER / f"{comparison}.md") as path:
         path.write_text(table(rows, runs), encoding="utf-8")
     with replacing(FOLDER / f"{comparison}.svg") as path, rc_context({"svg.hashsalt": comparison}):
-        plot(runs).savefig(path, format="svg", metadata={"Date": None})  # equal runs give equal bytes
+        plot(runs).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def read_runs(name: str, finished: set[str | None]) -> list[Run]:
+def read_runs(name: str, revisions: dict[str | None, str]) -> list[Run]:
     """Read what the experiments of a row wrote, in order of their seeds."""
-    matches = [re.fullmatch(rf"{name}-(\d+)", other) for other in finished if other is not None]
-    return sorted(read_run(match[0], int(match[1])) for match in matches if match)
+    runs = []
+    for experiment, revision in revisions.items():
+        if match := re.fullmatch(rf"{name}-(\d+)", experiment or ""):  # the workspace and the commit have no name
+            runs.append(read_run(revision, int(match[1])))
+    return sorted(runs)
 
 
-def read_run(experiment: str, seed: int) -> Run:
+def read_run(revision: str, seed: int) -> Run:
     """Read what an experiment wrote, from git and from DVC's cache."""
-    files = dvc.api.DVCFileSystem(rev=experiment)
+    files = dvc.api.DVCFileSystem(rev=revision)
     training = json.loads(files.read_text("metrics/train.json"))
     test = json.loads(files.read_text("metrics/test.json"))
     curve = csv.DictReader(files.read_text("curves/plots/metrics/validation/loss.tsv").splitlines(), delimiter="\t")

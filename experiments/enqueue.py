@@ -1,8 +1,9 @@
 """Queue the experiments of a comparison, each row with each seed, but for those that have run or are waiting.
 
-python -m experiments.enqueue ladder [--seeds 1 2 3]
-dvc queue start             # runs them in the background; dvc queue status tells how far it is
-dvc exp run --run-all       # or runs them while you watch
+    python -m experiments.enqueue ladder --seeds 1 2 3
+    dvc exp run --run-all
+
+The second command runs them and shows what they print; Ctrl-C ends the showing, `dvc queue stop --kill` the running.
 """
 
 import argparse

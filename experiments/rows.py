@@ -23,13 +23,17 @@ class Row:
 
 
 def read_rows(comparison: str) -> list[Row]:
-    """Read the rows of `experiments/<comparison>.yaml`."""
+    """Read the rows of `experiments/<comparison>.yaml`, which has the form of `experiments/ladder.yaml`."""
     path = FOLDER / f"{comparison}.yaml"
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
         raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
-    return [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
+        return [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(f"{path}: must say every_row, and in rows name, adds and changes of each: {found}") from error
 
 
 def stem(comparison: str, row: Row) -> str:
