@@ -117,8 +117,9 @@ def mistakes(count: int) -> list[Mistake]:
     as_written = ReviewTokenizer(replace(rules, lower=False)).number(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [
-        Mistake(name, actual, predicted, float(probability), lay_out(text, its_tokens, its_weights.tolist()))
-        for (name, actual, predicted, probability), text, its_tokens, its_weights in zip(
+        # after the words there may be weights of padding, from prepare.pad_to
+        Mistake(name, actual, predicted, float(probability), lay_out(text, words, its_weights[: len(words)].tolist()))
+        for (name, actual, predicted, probability), text, words, its_weights in zip(
             wrong, texts, tokens, weights, strict=True
         )
     ]

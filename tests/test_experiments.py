@@ -21,7 +21,7 @@ TINY = """
 every_row: {train.epochs: 2, model.hidden_size: 8, download.sample.reviews: 200}
 rows:
   - {name: A GRU, adds: Gates., changes: {model.cell: gru, train.learning_rate: 2e-3}}
-  - {name: "Max, alone", adds: A maximum., changes: {model.pooling: [max]}}
+  - {name: "Max, padded", adds: A maximum., changes: {model.pooling: [max], prepare.pad_to: 120}}
 """
 
 
@@ -74,7 +74,7 @@ def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     (folder / "tiny.yaml").write_text(TINY)
     enqueue = [sys.executable, "-m", "experiments.enqueue", "tiny", "--seeds", "1", "2"]
     compare = [sys.executable, "-m", "experiments.compare", "tiny"]
-    names = ["tiny-a-gru-1", "tiny-max-alone-1", "tiny-a-gru-2", "tiny-max-alone-2"]
+    names = ["tiny-a-gru-1", "tiny-max-padded-1", "tiny-a-gru-2", "tiny-max-padded-2"]
 
     assert clone.run(*enqueue, status=1).startswith("error: experiments belong to a commit; first commit experiments")
     clone.run("git", "add", ".")
