@@ -49,7 +49,7 @@ pins:  ## Renew the exact versions below the line in both files of requirements
 	mv requirements.new requirements-dev.txt
 
 clean:  ## Remove the environment and all outputs; DVC's cache stays
-	rm -rf .venv data baseline model curves evaluation downloads dvc_plots
+	rm -rf .venv data baseline model curves evaluation metrics/pushed downloads dvc_plots
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -31,14 +31,23 @@ class Clone:
         self.run("git", "add", ".")
         self.run("git", "commit", "-q", "-m", "Start")
 
-    def run(self, *command: str, status: int = 0) -> str:
+    @classmethod
+    def at(cls, folder: Path) -> "Clone":
+        """Return the clone that a folder already holds."""
+        clone = cls.__new__(cls)
+        clone.folder = folder
+        return clone
+
+    def run(self, *command: str, status: int | None = 0) -> str:
+        """Run a command that ends with a status; None: any but 0."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert result.returncode == status, result.stdout + result.stderr
+        environment["DVC_SITE_CACHE_DIR"] = str(self.folder / ".dvc" / "tmp" / "site")  # DVC's own is below /var/tmp
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        assert result.returncode == status or (status is None and result.returncode), result.stdout + result.stderr
         return result.stdout + result.stderr
 
-    def dvc(self, *arguments: str, status: int = 0) -> str:
+    def dvc(self, *arguments: str, status: int | None = 0) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, status=status)
 
     def experiment(self, *changes: str) -> list[str]:
