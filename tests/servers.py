@@ -201,6 +201,7 @@ def ssh(place: Path) -> Iterator[Remote]:
             failing=line.failing,
             refusal="Permission denied for user",
             loss="Connection (not open|lost|refused)",
+            settings={"timeout": "60"},
             secrets={"keyfile": str(place / "user")},
             wrong={"keyfile": str(place / "stranger")},
         )
