@@ -3,6 +3,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# each holds what the one before has not
+REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -45,17 +47,17 @@ bench: $(BIN)/.dev run  ## Time our way against the textbook's, on what the pipe
 	python -m benchmarks.prepare
 	python -m benchmarks.train
 
-pins:  ## Renew the exact versions below the line in both files of requirements
+pins:  ## Renew the exact versions below the line in the files of requirements
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	sed -i '/^## The following/,$$d' requirements.txt requirements-dev.txt
-	pip install --quiet -r requirements.txt
-	pip freeze -r requirements.txt | sed 's/+cpu//' > requirements.new && mv requirements.new requirements.txt
-	pip install --quiet -r requirements-dev.txt
-	pip freeze -r requirements-dev.txt | sed 's/+cpu//' | grep -vxFf <(grep == requirements.txt) > requirements.new
-	mv requirements.new requirements-dev.txt
+	sed -i '/^## The following/,$$d' $(REQUIREMENTS)
+	above=/dev/null; for file in $(REQUIREMENTS); do \
+		pip install --quiet -r $$file && \
+		pip freeze -r $$file | sed 's/+cpu//' | grep -vxFf <(grep -h == $$above) > requirements.new && \
+		mv requirements.new $$file || exit; above="$$above $$file"; \
+	done
 
 clean:  ## Remove the environment and all outputs; DVC's cache stays
-	rm -rf .venv data baseline model curves evaluation downloads dvc_plots
+	rm -rf .venv data baseline model curves evaluation metrics/pushed report.html downloads dvc_plots
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -66,6 +68,6 @@ $(BIN)/.run: requirements.txt | .venv
 	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time pip install --quiet -r requirements.txt
 	@touch $@
 
-$(BIN)/.dev: requirements-dev.txt $(BIN)/.run
+$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt $(BIN)/.run
 	@pip install --quiet -r requirements-dev.txt
 	@touch $@

@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, ROWS, VECTORS, VOCABULARY
 
 DIMENSION = 100
 SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
@@ -199,7 +199,7 @@ def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
             print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")
-        sizes = json.loads((folder / PREPARE_METRICS).read_text(encoding="utf-8"))
+        sizes = json.loads((folder / METRICS["prepare"][0]).read_text(encoding="utf-8"))
         reviews = sum(sizes[f"{split}_reviews"] for split in ENCODED)
         runs: dict[str, list[dict[str, Any]]] = {"textbook": [], "ours": []}
         for _ in range(rounds):

@@ -1,7 +1,7 @@
 """Measure the model on the test reviews; nothing before this stage has read their labels."""
 
 from stages.params import Params
-from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, MODEL, ROWS, TEST_METRICS, VOCABULARY
+from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, ROWS, VOCABULARY
 from stages.run import run
 
 
@@ -50,7 +50,8 @@ def evaluate(params: Params) -> None:
         folder.mkdir()
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", table)
-    write_json(TEST_METRICS, figures)
+    for path in METRICS["test"]:
+        write_json(path, figures)
     print(f"test accuracy {figures['accuracy']:.2%}, of the linear baseline {figures['baseline_accuracy']:.2%}")
 
 

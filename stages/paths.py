@@ -2,6 +2,13 @@
 
 from pathlib import Path
 
+# Metrics are in git, so that any clone can compare them, and once more among what DVC caches: it pushes nothing that is
+# in git, and restores a stage from the run cache whole or not at all.
+METRICS = {
+    stage: [Path(f"metrics/{stage}.json"), Path(f"metrics/pushed/{stage}.json")]
+    for stage in ("prepare", "train", "test")
+}
+
 DOWNLOADS = Path("downloads")  # finished and broken-off downloads, by sha256; known to neither git nor DVC
 
 CORPUS = Path("data/corpus.parquet")
@@ -12,15 +19,12 @@ ROWS = PREPARED / "rows.safetensors"  # which rows of the corpus are in which sp
 ENCODED = {split: PREPARED / f"{split}.safetensors" for split in ("train", "validation", "test", "unsup")}
 VOCABULARY = PREPARED / "vocabulary.json"
 EMBEDDINGS = PREPARED / "embeddings.safetensors"
-PREPARE_METRICS = Path("metrics/prepare.json")
 
 BASELINE = Path("baseline/probabilities.safetensors")
 
 MODEL = Path("model")
 CURVES = Path("curves")
-TRAIN_METRICS = Path("metrics/train.json")
 
 EVALUATION = Path("evaluation")
-TEST_METRICS = Path("metrics/test.json")
 
 REPORT = Path("report.html")

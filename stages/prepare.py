@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params, Prepare
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, PREPARE_METRICS, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, ROWS, VECTORS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def prepare(params: Params) -> None:
         "vector_rows_repeated": vectors.repeated,
         **{f"{split}_reviews": size for split, size in sizes.items()},
     }
-    write_json(PREPARE_METRICS, figures)
+    for path in METRICS["prepare"]:
+        write_json(path, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
         f"tokens have a vector; {sizes['train']:,} training reviews"

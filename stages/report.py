@@ -12,11 +12,9 @@ from stages.paths import (
     EMBEDDINGS,
     ENCODED,
     EVALUATION,
+    METRICS,
     MODEL,
-    PREPARE_METRICS,
     REPORT,
-    TEST_METRICS,
-    TRAIN_METRICS,
     VOCABULARY,
 )
 from stages.run import run
@@ -35,10 +33,7 @@ def report(params: Params) -> None:
     from sentiment.files import sha256_of
     from sentiment.report import Report, write_report
 
-    metrics = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in (TEST_METRICS, TRAIN_METRICS, PREPARE_METRICS)
-    }
+    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in ("test", "train", "prepare")}
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
     page = Report(
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",

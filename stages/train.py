@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, ENCODED, MODEL, TRAIN_METRICS, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, METRICS, MODEL, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -59,15 +59,14 @@ def train(params: Params) -> None:
             )
     if rank == 0:
         save_checkpoint(MODEL, model, VOCABULARY)
-        write_json(
-            TRAIN_METRICS,
-            {
-                "best_epoch": best.number,
-                "train_loss": round(best.train_loss, 6),
-                "validation_loss": round(best.validation_loss, 6),
-                "validation_accuracy": round(best.validation_accuracy, 6),
-            },
-        )
+        figures = {
+            "best_epoch": best.number,
+            "train_loss": round(best.train_loss, 6),
+            "validation_loss": round(best.validation_loss, 6),
+            "validation_accuracy": round(best.validation_accuracy, 6),
+        }
+        for path in METRICS["train"]:
+            write_json(path, figures)
 
 
 @contextmanager

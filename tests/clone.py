@@ -30,14 +30,23 @@ class Clone:
         self.run("git", "add", ".")
         self.run("git", "commit", "-q", "-m", "Start")
 
-    def run(self, *command: str, status: int = 0) -> str:
+    @classmethod
+    def at(cls, folder: Path) -> "Clone":
+        """Return the clone that a folder already holds."""
+        clone = cls.__new__(cls)
+        clone.folder = folder
+        return clone
+
+    def run(self, *command: str, status: int | None = 0) -> str:
+        """Run a command that ends with a status; None: any but 0."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert result.returncode == status, result.stdout + result.stderr
+        environment["DVC_SITE_CACHE_DIR"] = str(self.folder / ".dvc" / "tmp" / "site")  # DVC's own is below /var/tmp
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        assert result.returncode == status or (status is None and result.returncode), result.stdout + result.stderr
         return result.stdout + result.stderr
 
-    def dvc(self, *arguments: str, status: int = 0) -> str:
+    def dvc(self, *arguments: str, status: int | None = 0) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, status=status)
 
     def experiment(self, *changes: str) -> list[str]:
@@ -51,10 +60,7 @@ class Clone:
 
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
-        outputs = [
-            path
-            for top in ("data", "baseline", "model", "curves", "evaluation", "metrics")
-            for path in sorted((self.folder / top).rglob("*"))
-            if path.is_file()
-        ]
+        tops = ("data", "baseline", "model", "curves", "evaluation", "metrics")
+        outputs = [path for top in tops for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
+        outputs.append(self.folder / "report.html")
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}

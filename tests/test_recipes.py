@@ -4,7 +4,6 @@
 """
 
 import re
-from copy import copy
 from pathlib import Path
 
 import pytest
@@ -81,12 +80,9 @@ def origin(clone: Clone, merge: Printed, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def colleague(clone: Clone, origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Somebody else's clone of it, with a cache of its own."""
-    other = copy(clone)
-    other.folder = tmp_path_factory.mktemp("colleague") / "clone"
-    clone.run(
-        "git", "clone", "-q", "-c", "user.name=Other", "-c", "user.email=o@example.org", str(origin), str(other.folder)
-    )
-    return other
+    folder = tmp_path_factory.mktemp("colleague") / "clone"
+    clone.run("git", "clone", "-q", "-c", "user.name=Other", "-c", "user.email=o@example.org", str(origin), str(folder))
+    return Clone.at(folder)
 
 
 def test_every_recipe_is_followed_here() -> None:
