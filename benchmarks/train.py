@@ -49,6 +49,7 @@ TRAINING = TrainConfig(
     weight_decay=0.0,
     clip_norm=None,
     freeze_embeddings=False,
+    averaging=0.0,
 )
 
 

@@ -30,8 +30,17 @@ def evaluate(params: Params) -> None:
 
     settings = params.evaluate
     figures = metrics.score(labels, logits, settings.calibration_bins)
-    figures["baseline_accuracy"] = round(float(np.mean((baseline > 0.5) == labels)), metrics.DIGITS)
-    probabilities = metrics.sigmoid(logits)
+    probabilities, as_trained = metrics.sigmoid(logits), metrics.sigmoid(logits * model.temperature.item())
+    correct, baseline_correct = (logits > 0) == labels, (baseline > 0.5) == labels
+    low, high = metrics.accuracy_interval(correct)
+    more = {
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "calibration_error_before": metrics.calibration_error(labels, as_trained, settings.calibration_bins),
+        "baseline_accuracy": float(np.mean(baseline_correct)),
+        "baseline_mcnemar_p": metrics.mcnemar(correct, baseline_correct),
+    }
+    figures |= {name: round(figure, metrics.DIGITS) for name, figure in more.items()}
     gradient = gradient_by_distance(model, reviews, settings.gradient_reviews).log10()
     tables = {
         "predictions": metrics.prediction_table(ids, labels, logits),

@@ -136,6 +136,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)] | None
     freeze_embeddings: bool
+    averaging: Share
 
 
 class Evaluate(Section):

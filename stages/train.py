@@ -24,7 +24,9 @@ def train(params: Params) -> None:
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
     from sentiment.encoded import load_encoded, load_tensors
     from sentiment.files import write_json
+    from sentiment.metrics import fit_temperature
     from sentiment.model import ModelConfig, initial_model
+    from sentiment.predict import predict_logits
     from sentiment.processes import is_launched, joined, launch
     from sentiment.train import TrainConfig
     from sentiment.train import train as fit
@@ -41,6 +43,8 @@ def train(params: Params) -> None:
     config = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
     model = initial_model(config, embeddings, params.train.seed)
 
+    training, validation = (load_encoded(ENCODED[split]) for split in ("train", "validation"))
+
     with joined(device, params.train.processes) as rank:
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
@@ -50,20 +54,23 @@ def train(params: Params) -> None:
         with reporting(params.train.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
             best = fit(
                 model,
-                load_encoded(ENCODED["train"]),
-                load_encoded(ENCODED["validation"]),
+                training,
+                validation,
                 TrainConfig(**params.train.model_dump(exclude={"processes"})),
                 device,
                 report,
                 progress,
             )
     if rank == 0:
+        logits = predict_logits(model, validation, device).double().numpy()
+        model.temperature.fill_(fit_temperature(validation.labels.numpy(), logits))
         save_checkpoint(MODEL, model, VOCABULARY)
         figures = {
             "best_epoch": best.number,
             "train_loss": round(best.train_loss, 6),
             "validation_loss": round(best.validation_loss, 6),
             "validation_accuracy": round(best.validation_accuracy, 6),
+            "temperature": round(model.temperature.item(), 6),
         }
         for path in METRICS["train"]:
             write_json(path, figures)

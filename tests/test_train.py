@@ -7,7 +7,7 @@ from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.predict import predict_logits
-from sentiment.train import Epoch, TrainConfig, rate_factor, train
+from sentiment.train import Epoch, TrainConfig, average, rate_factor, train
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -24,6 +24,7 @@ CONFIG = TrainConfig(
     weight_decay=0.0,
     clip_norm=1.0,
     freeze_embeddings=False,
+    averaging=0.0,
 )
 
 
@@ -96,6 +97,27 @@ def test_without_instructions_for_bfloat16_it_is_float32(monkeypatch: pytest.Mon
     for model, precision in zip(models, ("float32", "bfloat16"), strict=True):
         run(model, replace(CONFIG, epochs=1, precision=precision))
     assert torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_the_average_is_of_the_weights_after_each_step() -> None:
+    averaged, model = small_model(), small_model()
+    with torch.no_grad():
+        for weights in (averaged.output.weight, model.output.weight):
+            weights.fill_(4.0)
+        for value in (8.0, 2.0):
+            model.output.weight.fill_(value)
+            average(averaged, model, 0.75)
+    assert averaged.output.weight.unique().tolist() == [0.75 * (0.75 * 4 + 0.25 * 8) + 0.25 * 2]
+
+
+def test_the_average_has_learnt_and_is_another_model() -> None:
+    models = [small_model(), small_model()]
+    epochs = [
+        run(model, replace(CONFIG, averaging=averaging)) for model, averaging in zip(models, (0.0, 0.9), strict=True)
+    ]
+    assert epochs[0][0].train_loss == epochs[1][0].train_loss  # the steps are the same
+    assert max(epoch.validation_accuracy for epoch in epochs[1]) > 0.95
+    assert not torch.equal(models[0].output.weight, models[1].output.weight)
 
 
 def test_another_seed_gives_another_model() -> None:

@@ -3,7 +3,7 @@
     x_t = embedding of token t
     h_t = cell(x_t, h_{t-1}), in one direction or two, through L layers
     v   = one or more of: the last state, the mean, the maximum, an attention-weighted mean of h_1 .. h_length
-    logit = w . v + b;  the probability that the review is positive is sigmoid(logit)
+    logit = (w . v + b) / temperature;  the probability that the review is positive is sigmoid(logit)
 
 No state, pooled value or attention weight ever sees padding. The network reads padded tensors, for which PyTorch has
 its fastest kernels, and yet exactly: a forward reader meets padding only after a review's end, where nothing looks;
@@ -38,6 +38,8 @@ class ModelConfig:
 class Classifier(nn.Module):
     """Score reviews by a recurrent network over word embeddings."""
 
+    temperature: Tensor  # (), 1 while training
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -53,6 +55,7 @@ class Classifier(nn.Module):
         )
         self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, directions) for name in config.pooling)
         self.output = nn.Linear(width * len(config.pooling), 1)
+        self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count."""
@@ -67,7 +70,7 @@ class Classifier(nn.Module):
         pooled = torch.cat([pooling(states, inside) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
         with torch.autocast(pooled.device.type, enabled=False):  # bfloat16 would leave a logit two or three digits
             logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
-        return logits
+        return logits / self.temperature
 
 
 def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:

@@ -1,9 +1,13 @@
 """The training loop: Adam on shuffled batches of like length, the best epoch by validation loss kept.
 
+What is validated and kept is the running mean of the weights, which is better than any of the weights it is the mean
+of: it has come further, and is rid of the noise of the last steps (Polyak and Juditsky 1992).
+
 Nothing in it waits for a GPU but the end of an epoch. Several processes (see `processes`) share each batch: process r
 of P takes every P-th of its reviews from the r-th on, which are of like length, and their gradients are averaged.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sentiment.batches import pad_batch, parts_of, shuffled_rows
 from sentiment.device import multiplies_bfloat16
@@ -41,6 +46,7 @@ class TrainConfig:
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
     clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
     freeze_embeddings: bool  # keep the word vectors as they came
+    averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
 
 
 class Epoch(NamedTuple):
@@ -81,10 +87,12 @@ def train(
     torch.manual_seed(config.seed + rank)  # dropout's numbers
     model.to(device)
     model.embedding.weight.requires_grad_(not config.freeze_embeddings)
+    averaged = copy.deepcopy(model) if config.averaging else model
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     steps = config.epochs * math.ceil(len(training) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
+    step = 0
     mean_loss = MeanLoss(model, training, config, device)
     best: Epoch | None = None
     best_weights: dict[str, Tensor] = {}
@@ -105,10 +113,14 @@ def train(
                 nn.utils.clip_grad_norm_(weights, config.clip_norm)
             optimizer.step()
             schedule.step()
+            step += 1
+            if averaged is not model:
+                # keeps less at first, so that the untrained weights are soon forgotten
+                average(averaged, model, min(config.averaging, step / (10 + step)))
             loss_sum += loss * len(rows)
         train_loss = sum_over_processes(loss_sum).item() / len(training)  # waits for the device
         trained = time.perf_counter()
-        validation_loss, validation_accuracy = validate(model, validation, device)
+        validation_loss, validation_accuracy = validate(averaged, validation, device)
         epoch = Epoch(
             number=number,
             train_loss=train_loss,
@@ -120,7 +132,7 @@ def train(
         on_epoch(epoch)
         if best is None or epoch.validation_loss < best.validation_loss:
             best = epoch
-            best_weights = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+            best_weights = {name: weight.detach().clone() for name, weight in averaged.state_dict().items()}
         elif config.patience is not None and number - best.number >= config.patience:
             break
 
@@ -167,6 +179,11 @@ def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -
     labels = reviews.labels.float()
     accuracy = ((logits > 0) == (labels > 0)).float().mean()
     return binary_cross_entropy_with_logits(logits, labels).item(), accuracy.item()
+
+
+def average(averaged: Classifier, model: Classifier, kept: float) -> None:
+    """Move the averaged weights towards the model's: a <- kept a + (1 - kept) w (Polyak averaging with forgetting)."""
+    get_ema_multi_avg_fn(kept)(list(averaged.parameters()), list(model.parameters()), None)
 
 
 def check(first_bad: Tensor, epoch: int, batches: int) -> None:
