@@ -31,8 +31,9 @@ from sentiment.batches import shuffled_rows
 from sentiment.device import multiplies_bfloat16, tune_memory
 from sentiment.encoded import EncodedReviews, load_encoded
 from sentiment.model import ModelConfig, initial_model
+from sentiment.objective import PRECISIONS
 from sentiment.recurrent import CELLS
-from sentiment.train import PRECISIONS, TrainConfig, train
+from sentiment.train import TrainConfig, train
 
 EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -50,6 +51,8 @@ TRAINING = TrainConfig(
     clip_norm=None,
     freeze_embeddings=False,
     averaging=0.0,
+    adversarial=0.0,
+    epsilon=1.0,
 )
 
 

@@ -137,6 +137,8 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None
     freeze_embeddings: bool
     averaging: Share
+    adversarial: Annotated[float, Field(ge=0)]
+    epsilon: Annotated[float, Field(gt=0)]
 
 
 class Evaluate(Section):

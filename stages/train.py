@@ -24,10 +24,10 @@ def train(params: Params) -> None:
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
     from sentiment.encoded import load_encoded, load_tensors
     from sentiment.files import write_json
-    from sentiment.metrics import fit_temperature
     from sentiment.model import ModelConfig, initial_model
     from sentiment.predict import predict_logits
     from sentiment.processes import is_launched, joined, launch
+    from sentiment.temperature import fit_temperature
     from sentiment.train import TrainConfig
     from sentiment.train import train as fit
 

@@ -9,7 +9,6 @@ from sentiment.metrics import (
     accuracy_interval,
     calibration_curve,
     calibration_error,
-    fit_temperature,
     mcnemar,
     precision_recall_curve,
     prediction_table,
@@ -41,25 +40,6 @@ def test_calibration_error_by_hand() -> None:
         "positive": [0.5, 1.0],
         "reviews": [2, 2],
     }
-
-
-def test_the_temperature_by_hand() -> None:
-    # Three of four reviews with a logit of 2 are positive: the probability must be 3/4, the logit log 3.
-    labels = np.array([1, 1, 1, 0], dtype=np.int8)
-    assert fit_temperature(labels, np.full(4, 2.0)) == pytest.approx(2 / np.log(3), abs=1e-4)
-
-
-def test_a_temperature_is_found_where_all_is_right() -> None:
-    assert 1 / 20 <= fit_temperature(LABELS, np.where(LABELS == 1, 3.0, -3.0)) < 1 / 10
-
-
-def test_scaling_by_the_temperature_undoes_scaling() -> None:
-    random = np.random.default_rng(0)
-    logits = random.normal(0, 2, 5000)
-    labels = (random.random(5000) < sigmoid(logits)).astype(np.int8)
-    fitted = fit_temperature(labels, logits)
-    assert fitted == pytest.approx(1.0, abs=0.1)
-    assert fit_temperature(labels, 4 * logits) == pytest.approx(4 * fitted, rel=1e-4)
 
 
 def test_the_interval_has_the_width_of_the_normal_approximation() -> None:

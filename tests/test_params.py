@@ -12,8 +12,9 @@ import yaml
 
 from sentiment.errors import InputError
 from sentiment.model import POOLINGS, ModelConfig
+from sentiment.objective import PRECISIONS
 from sentiment.recurrent import CELLS
-from sentiment.train import PRECISIONS, SCHEDULES, TrainConfig
+from sentiment.train import SCHEDULES, TrainConfig
 from stages import params as schema
 from stages.params import read_params
 

@@ -25,6 +25,8 @@ CONFIG = TrainConfig(
     clip_norm=1.0,
     freeze_embeddings=False,
     averaging=0.0,
+    adversarial=0.0,
+    epsilon=1.0,
 )
 
 
@@ -77,7 +79,7 @@ def test_two_runs_give_the_same_bits() -> None:
 def test_a_batch_in_parts_is_the_same_batch() -> None:
     models = [small_model(), small_model()]
     whole, parts = (
-        run(model, replace(CONFIG, epochs=2, tokens_at_once=tokens))
+        run(model, replace(CONFIG, epochs=2, tokens_at_once=tokens, adversarial=0.5))
         for model, tokens in zip(models, (1000, 20), strict=True)
     )
     assert [epoch.train_loss for epoch in parts] == pytest.approx([epoch.train_loss for epoch in whole], abs=1e-5)

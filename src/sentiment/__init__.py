@@ -17,7 +17,8 @@ The modules, in the order in which the data meets them; each imports only from t
     checkpoint, predict              its weights and configuration on disk; its logits of reviews
     gradients                        what reaches each time step and each token
     device, processes                the processor or GPU and its habits; several of them at one model
-    train                            the training loop
+    objective                        what training minimises
+    train, temperature               the training loop; how sure its model may be
     baseline, metrics                the linear model to beat; figures and curves
     figures                          the curves drawn
     report                           one page that shows them

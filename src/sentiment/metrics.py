@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 from sklearn import metrics
 
@@ -15,7 +14,6 @@ Table = dict[str, Sequence[object]]  # columns of equal length
 CURVE_POINTS = 500  # more cannot be seen, and a curve of 25,000 points makes a slow page
 DIGITS = 6  # of figures and curves: what is behind them depends on the processor
 RESAMPLES = 10_000
-TEMPERATURES = (1 / 20, 20.0)
 
 
 def score(labels: Labels, logits: Floats, calibration_bins: int) -> dict[str, float]:
@@ -43,19 +41,6 @@ def calibration_error(labels: Labels, probabilities: Floats, bins: int) -> float
     """
     counts, mean_labels, mean_probabilities = _bin(labels, probabilities, bins)
     return float(np.sum(counts / len(labels) * np.abs(mean_labels - mean_probabilities)))
-
-
-def fit_temperature(labels: Labels, logits: Floats) -> float:
-    """Return the number to divide logits by so that their mean loss is least (temperature scaling, Guo et al. 2017).
-
-    It is within TEMPERATURES: without a bound there is none where no review is on the wrong side.
-    """
-
-    def loss(log_temperature: float) -> float:
-        return float(metrics.log_loss(labels, sigmoid(logits / np.exp(log_temperature))))
-
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
-    return round(float(np.exp(found.x)), DIGITS)
 
 
 def accuracy_interval(correct: npt.NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:

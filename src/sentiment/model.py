@@ -57,12 +57,17 @@ class Classifier(nn.Module):
         self.output = nn.Linear(width * len(config.pooling), 1)
         self.register_buffer("temperature", torch.ones(()))
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count."""
+    def forward(self, tokens: Tensor, lengths: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count.
+
+        A shift, (T, B, E), is added to the embeddings.
+        """
         steps = torch.arange(len(tokens), device=tokens.device)[:, None]
         inside = steps < lengths  # (T, B)
         mirrored = torch.where(inside, lengths - 1 - steps, steps)  # (T, B): where step t of the reversed review lies
         states = self.dropout_embedding(self.embedding(tokens))  # (T, B, E)
+        if shift is not None:
+            states = states + shift
         for number, layer in enumerate(self.layers):
             if number > 0:
                 states = self.dropout_layers(states)

@@ -11,21 +11,19 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from sentiment.batches import pad_batch, parts_of, shuffled_rows
-from sentiment.device import multiplies_bfloat16
+from sentiment.batches import shuffled_rows
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
+from sentiment.objective import Objective
 from sentiment.predict import predict_logits
 from sentiment.processes import rank_and_count, sum_over_processes
 
@@ -37,7 +35,7 @@ class TrainConfig:
     seed: int  # of the order of the reviews and of dropout
     batch_size: int  # B, reviews
     tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
-    precision: str  # of matrix products: one of PRECISIONS
+    precision: str  # of matrix products: one of objective.PRECISIONS
     epochs: int  # at most
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # at its peak
@@ -47,6 +45,8 @@ class TrainConfig:
     clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
     freeze_embeddings: bool  # keep the word vectors as they came
     averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
+    adversarial: float  # w of objective, the weight of the loss at the worst point near a review; 0: none
+    epsilon: float  # how far that is
 
 
 class Epoch(NamedTuple):
@@ -65,7 +65,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # factor of the rate, by the
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
 }
-PRECISIONS = ("float32", "bfloat16")
 
 
 def train(
@@ -93,7 +92,9 @@ def train(
     steps = config.epochs * math.ceil(len(training) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
     step = 0
-    mean_loss = MeanLoss(model, training, config, device)
+    objective = Objective(
+        model, training, config.tokens_at_once, config.precision, config.adversarial, config.epsilon, device
+    )
     best: Epoch | None = None
     best_weights: dict[str, Tensor] = {}
 
@@ -105,7 +106,7 @@ def train(
         batches = shuffled_rows(training.lengths, config.batch_size, generator)
         for position, rows in enumerate(watch(batches, number), start=1):
             optimizer.zero_grad()
-            loss = mean_loss.backward(rows)
+            loss = objective.backward(rows)
             first_bad = torch.where((first_bad == 0) & ~loss.isfinite(), position, first_bad)
             if device.type == "cpu" or position == len(batches):
                 check(first_bad, number, len(batches))
@@ -141,36 +142,6 @@ def train(
     return best
 
 
-class MeanLoss:
-    """The mean loss of a batch, shared among processes, and in each cut into parts that fit in memory."""
-
-    def __init__(self, model: Classifier, reviews: EncodedReviews, config: TrainConfig, device: torch.device) -> None:
-        self.rank, self.processes = rank_and_count()
-        self.shared = DistributedDataParallel(model) if self.processes > 1 else None
-        self.model: nn.Module = self.shared or model
-        self.reviews = reviews.to(device)
-        self.tokens_at_once = config.tokens_at_once
-        self.autocast = autocast(config.precision, device)
-
-    def backward(self, rows: Tensor) -> Tensor:
-        """Add the gradient of the mean loss of the reviews `rows`, (B,), and return this process's share of it, ()."""
-        own = rows[self.rank :: self.processes]
-        # Where a batch has fewer reviews than there are processes, one still takes part, with a review that weighs 0.
-        weight = self.processes / len(rows) if len(own) else 0.0
-        parts = parts_of(own if len(own) else rows[:1], self.reviews.lengths, self.tokens_at_once)
-        share = torch.zeros((), device=self.reviews.tokens.device)
-        for number, part in enumerate(parts, start=1):
-            batch = pad_batch(self.reviews, part)
-            # DistributedDataParallel puts the mean over processes in place of the gradients: once, after the last part.
-            with self.shared.no_sync() if self.shared and number < len(parts) else nullcontext():
-                with self.autocast:
-                    logits = self.model(batch.tokens, batch.lengths)
-                loss = weight * binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
-                loss.backward()
-            share += loss.detach() / self.processes
-        return share
-
-
 def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
     """Return the mean loss, in nats, and the accuracy on N reviews, of which each process scores its share."""
     rank, processes = rank_and_count()
@@ -193,12 +164,6 @@ def check(first_bad: Tensor, epoch: int, batches: int) -> None:
             f"the loss of epoch {epoch}, batch {position} of {batches} is not finite; "
             "lower the learning rate or the greatest norm of the gradient"
         )
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Compute matrix products in bfloat16 where that is asked for and the device has instructions for it."""
-    enabled = precision == "bfloat16" and multiplies_bfloat16(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def rate_factor(step: int, steps: int, config: TrainConfig) -> float:
