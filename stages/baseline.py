@@ -1,28 +1,31 @@
 """Let the linear model that a user would try first predict the test reviews."""
 
 from stages.params import Params
-from stages.paths import BASELINE, CORPUS, ROWS
+from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ROWS
 from stages.run import run
 
 
 def baseline(params: Params) -> None:
-    """Fit on the same training reviews as the network, and write a probability for each test review, (N,)."""
+    """Fit on the same training reviews as the network, and write a probability for each test review and each case."""
     import numpy as np
     import torch
 
     from sentiment.baseline import predict_baseline
+    from sentiment.behaviour import read_cases
     from sentiment.corpus import read_corpus
     from sentiment.encoded import ROW_DTYPES, load_tensors, save_tensors
 
     rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
     corpus = read_corpus(CORPUS, ["label", "text"])
+    cases = read_cases(BEHAVIOUR)
     probabilities = predict_baseline(
         texts=[corpus["text"][row] for row in rows["train"]],
         labels=np.array([corpus["label"][row] for row in rows["train"]], dtype=np.int8),
-        new_texts=[corpus["text"][row] for row in rows["test"]],
+        new_texts=[corpus["text"][row] for row in rows["test"]] + cases.texts,
         inverse_penalty=params.baseline.inverse_penalty,
     )
-    save_tensors(BASELINE, {"probabilities": torch.from_numpy(probabilities)})
+    test, behaviour = torch.from_numpy(probabilities).split([len(rows["test"]), len(cases.texts)])
+    save_tensors(BASELINE, {"test": test, "behaviour": behaviour})
 
 
 if __name__ == "__main__":

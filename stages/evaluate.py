@@ -1,7 +1,7 @@
 """Measure the model on the test reviews; nothing before this stage has read their labels."""
 
 from stages.params import Params
-from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, ROWS, VOCABULARY
+from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, ROWS, VOCABULARY
 from stages.run import run
 
 
@@ -11,6 +11,7 @@ def evaluate(params: Params) -> None:
     import torch
 
     from sentiment import metrics
+    from sentiment.behaviour import read_cases, shares_passed
     from sentiment.checkpoint import load_checkpoint
     from sentiment.corpus import read_corpus
     from sentiment.device import choose_device, tune_memory
@@ -18,20 +19,29 @@ def evaluate(params: Params) -> None:
     from sentiment.files import replacing, write_csv, write_json
     from sentiment.gradients import gradient_by_distance
     from sentiment.predict import predict_logits
+    from sentiment.ragged import to_tensors
+    from sentiment.vocabulary import encode_texts, load_vocabulary
 
     tune_memory()
     model = load_checkpoint(MODEL, VOCABULARY)
     reviews = load_encoded(ENCODED["test"])
     labels = reviews.labels.numpy()
-    logits = predict_logits(model, reviews, choose_device()).double().numpy()
-    baseline = load_tensors(BASELINE, {"probabilities": torch.float64})["probabilities"].numpy()
+    device = choose_device()
+    logits = predict_logits(model, reviews, device).double().numpy()
+    probability_of = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
     all_ids = read_corpus(CORPUS, ["id"])["id"]
     ids = [all_ids[row] for row in load_tensors(ROWS, ROW_DTYPES)["test"].tolist()]
 
     settings = params.evaluate
     figures = metrics.score(labels, logits, settings.calibration_bins)
     probabilities, as_trained = metrics.sigmoid(logits), metrics.sigmoid(logits * model.temperature.item())
-    correct, baseline_correct = (logits > 0) == labels, (baseline > 0.5) == labels
+    correct, baseline_correct = (logits > 0) == labels, (probability_of["test"].numpy() > 0.5) == labels
+    cases = read_cases(BEHAVIOUR)
+    encoded_cases = to_tensors(encode_texts(cases.texts, *load_vocabulary(VOCABULARY)))
+    called_positive = {
+        "model": predict_logits(model, encoded_cases, device).numpy() > 0,
+        "baseline": probability_of["behaviour"].numpy() > 0.5,
+    }
     low, high = metrics.accuracy_interval(correct)
     more = {
         "accuracy_low": low,
@@ -39,10 +49,12 @@ def evaluate(params: Params) -> None:
         "calibration_error_before": metrics.calibration_error(labels, as_trained, settings.calibration_bins),
         "baseline_accuracy": float(np.mean(baseline_correct)),
         "baseline_mcnemar_p": metrics.mcnemar(correct, baseline_correct),
+        "behaviour": float(np.mean(called_positive["model"] == cases.labels)),
+        "baseline_behaviour": float(np.mean(called_positive["baseline"] == cases.labels)),
     }
     figures |= {name: round(figure, metrics.DIGITS) for name, figure in more.items()}
     gradient = gradient_by_distance(model, reviews, settings.gradient_reviews).log10()
-    tables = {
+    tables: dict[str, metrics.Table] = {
         "predictions": metrics.prediction_table(ids, labels, logits),
         "roc": metrics.roc_curve(labels, logits),
         "precision_recall": metrics.precision_recall_curve(labels, logits),
@@ -50,6 +62,7 @@ def evaluate(params: Params) -> None:
         "accuracy_by_length": metrics.accuracy_by_length(
             labels, logits, reviews.lengths.numpy(), settings.length_parts
         ),
+        "behaviour": shares_passed(cases, called_positive),
         "gradient": {
             "distance": list(range(len(gradient))),
             "log10_norm": gradient.numpy().round(metrics.DIGITS).tolist(),

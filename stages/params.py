@@ -139,6 +139,7 @@ class Train(Section):
     averaging: Share
     adversarial: Annotated[float, Field(ge=0)]
     epsilon: Annotated[float, Field(gt=0)]
+    refit: bool
 
 
 class Evaluate(Section):

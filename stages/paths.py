@@ -11,6 +11,8 @@ METRICS = {
 
 DOWNLOADS = Path("downloads")  # finished and broken-off downloads, by sha256; known to neither git nor DVC
 
+BEHAVIOUR = Path("examples/behaviour.csv")
+
 CORPUS = Path("data/corpus.parquet")
 VECTORS = Path("data/vectors")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sentiment.report import Mistake
 
 LABELS = ("negative", "positive")
+MODELS = ("model", "baseline")
 
 
 def report(params: Params) -> None:
@@ -73,6 +74,7 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
     accuracy = curve(by_epoch / "validation" / "accuracy.tsv")
     best_epoch, test = metrics["train"]["best_epoch"], metrics["test"]
     predictions = read_columns(EVALUATION / "predictions.csv")
+    behaviour = read_columns(EVALUATION / "behaviour.csv")
     return [
         draw.loss_by_epoch(train, validation, best_epoch),
         draw.accuracy_by_epoch(accuracy, best_epoch),
@@ -81,6 +83,7 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
         draw.precision_recall(curve(EVALUATION / "precision_recall.csv"), test["average_precision"]),
         draw.calibration(curve(EVALUATION / "calibration.csv"), test["calibration_error"]),
         draw.accuracy_by_length(curve(EVALUATION / "accuracy_by_length.csv")),
+        draw.behaviour(behaviour["capability"], *([float(share) for share in behaviour[name]] for name in MODELS)),
         draw.gradient_by_distance(curve(EVALUATION / "gradient.csv")),
     ]
 

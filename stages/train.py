@@ -13,7 +13,7 @@ from stages.run import run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sentiment.train import Epoch
+    from sentiment.train import Epoch, Pass
 
 
 def train(params: Params) -> None:
@@ -22,13 +22,13 @@ def train(params: Params) -> None:
 
     from sentiment.checkpoint import save_checkpoint
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
-    from sentiment.encoded import load_encoded, load_tensors
+    from sentiment.encoded import join_encoded, load_encoded, load_tensors
     from sentiment.files import write_json
     from sentiment.model import ModelConfig, initial_model
     from sentiment.predict import predict_logits
     from sentiment.processes import is_launched, joined, launch
     from sentiment.temperature import fit_temperature
-    from sentiment.train import TrainConfig
+    from sentiment.train import TrainConfig, train_on_all
     from sentiment.train import train as fit
 
     if params.train.processes > 1 and not is_launched():
@@ -40,37 +40,36 @@ def train(params: Params) -> None:
     embeddings = load_tensors(EMBEDDINGS, {"embeddings": torch.float32})["embeddings"]
     vocabulary_size, embedding_size = embeddings.shape
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
-    config = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
-    model = initial_model(config, embeddings, params.train.seed)
-
+    shape = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
+    config = TrainConfig(**params.train.model_dump(exclude={"processes", "refit"}))
+    model = initial_model(shape, embeddings, config.seed)
     training, validation = (load_encoded(ENCODED[split]) for split in ("train", "validation"))
 
     with joined(device, params.train.processes) as rank:
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
-            slower = params.train.precision == "bfloat16" and not multiplies_bfloat16(device)
-            precision = "float32, for want of instructions for bfloat16" if slower else params.train.precision
-            print(f"training {config.cell} with {weights:,} weights on {device} in {precision}", flush=True)
-        with reporting(params.train.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
-            best = fit(
-                model,
-                training,
-                validation,
-                TrainConfig(**params.train.model_dump(exclude={"processes"})),
-                device,
-                report,
-                progress,
-            )
-    if rank == 0:
+            slower = config.precision == "bfloat16" and not multiplies_bfloat16(device)
+            precision = "float32, for want of instructions for bfloat16" if slower else config.precision
+            print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
+        with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
+            best = fit(model, training, validation, config, device, report, progress)
         logits = predict_logits(model, validation, device).double().numpy()
-        model.temperature.fill_(fit_temperature(validation.labels.numpy(), logits))
+        temperature = fit_temperature(validation.labels.numpy(), logits)
+        if params.train.refit:
+            model = initial_model(shape, embeddings, config.seed)
+            every_review = join_encoded(training, validation)
+            train_on_all(
+                model, every_review, config, best.number, device, show if rank == 0 else lambda done: None, progress
+            )
+        model.temperature.fill_(temperature)
+    if rank == 0:
         save_checkpoint(MODEL, model, VOCABULARY)
         figures = {
             "best_epoch": best.number,
             "train_loss": round(best.train_loss, 6),
             "validation_loss": round(best.validation_loss, 6),
             "validation_accuracy": round(best.validation_accuracy, 6),
-            "temperature": round(model.temperature.item(), 6),
+            "temperature": round(temperature, 6),
         }
         for path in METRICS["train"]:
             write_json(path, figures)
@@ -99,6 +98,11 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
             live.make_summary()
 
         yield report
+
+
+def show(done: Pass) -> None:
+    """Print a pass over train and validation together, after which nothing is left to judge it by."""
+    print(f"refit, epoch {done.number}  train loss {done.train_loss:.4f}  {done.seconds:.1f} s", flush=True)
 
 
 def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:

@@ -7,7 +7,7 @@ from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.predict import predict_logits
-from sentiment.train import Epoch, TrainConfig, average, rate_factor, train
+from sentiment.train import Epoch, TrainConfig, average, rate_factor, train, train_on_all
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -120,6 +120,16 @@ def test_the_average_has_learnt_and_is_another_model() -> None:
     assert epochs[0][0].train_loss == epochs[1][0].train_loss  # the steps are the same
     assert max(epoch.validation_accuracy for epoch in epochs[1]) > 0.95
     assert not torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_trained_on_all_it_is_what_the_same_epochs_give() -> None:
+    models = [small_model(), small_model()]
+    best = train(models[0], TRAINING, VALIDATION, replace(CONFIG, averaging=0.9), CPU, lambda epoch: None)
+    losses: list[float] = []
+    settings = replace(CONFIG, epochs=50, averaging=0.9)  # more than are wanted
+    train_on_all(models[1], TRAINING, settings, best.number, CPU, lambda done: losses.append(done.train_loss))
+    assert len(losses) == best.number
+    assert torch.equal(models[0].output.weight, models[1].output.weight)
 
 
 def test_another_seed_gives_another_model() -> None:

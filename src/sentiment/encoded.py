@@ -50,6 +50,12 @@ def load_encoded(path: Path) -> EncodedReviews:
     return reviews
 
 
+def join_encoded(first: EncodedReviews, second: EncodedReviews) -> EncodedReviews:
+    """Return the reviews of both, the first's first."""
+    offsets = torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    return EncodedReviews(torch.cat([first.tokens, second.tokens]), offsets, torch.cat([first.labels, second.labels]))
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write named tensors to a safetensors file without metadata."""
     with replacing(path) as partial:

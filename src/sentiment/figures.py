@@ -123,6 +123,22 @@ def accuracy_by_length(curve: Columns) -> Figure:
     return _drawn("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
 
 
+def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Figure:
+    """Draw the share of each capability's cases that the two get right."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        places = range(len(capabilities))
+        axes.barh([place - 0.2 for place in places], model, height=0.35, label="model")
+        axes.barh([place + 0.2 for place in places], baseline, height=0.35, label="linear baseline")
+        axes.axvline(0.5, linestyle=":", color=theme.ink)
+        axes.set(xlabel="share right", xlim=(0, 1), yticks=places, yticklabels=capabilities)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.figure.legend(loc="outside upper center", ncols=2)
+
+    return _drawn("Behaviour", "Short texts, each made to try one capability; dotted: chance.", draw)
+
+
 def gradient_by_distance(curve: Columns) -> Figure:
     """Draw the curve of distance and log10_norm."""
 

@@ -10,8 +10,9 @@ of P takes every P-th of its reviews from the r-th on, which are of like length,
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -49,8 +50,17 @@ class TrainConfig:
     epsilon: float  # how far that is
 
 
+class Pass(NamedTuple):
+    """One time through the training reviews."""
+
+    number: int  # from 1
+    model: Classifier  # with the weights to be judged by: the mean, where one is kept
+    train_loss: float  # mean over the pass, dropout on, in nats
+    seconds: float
+
+
 class Epoch(NamedTuple):
-    """What one pass over the training reviews came to."""
+    """What a pass came to."""
 
     number: int  # from 1
     train_loss: float  # mean over the pass, dropout on, in nats
@@ -58,6 +68,9 @@ class Epoch(NamedTuple):
     validation_accuracy: float
     seconds: float  # of training and validation
     reviews_per_second: float  # of training alone
+
+
+Watch = Callable[[list[Tensor], int], Iterable[Tensor]]  # shows the batches of an epoch going by
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {  # factor of the rate, by the share of steps done since the warm-up
@@ -74,13 +87,58 @@ def train(
     config: TrainConfig,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
-    watch: Callable[[list[Tensor], int], Iterable[Tensor]] = lambda batches, epoch: batches,
+    watch: Watch = lambda batches, epoch: batches,
 ) -> Epoch:
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
-    `on_epoch` is told of each epoch as it ends; `watch` may show the batches of an epoch going by. Raises InputError if
-    a loss is not finite: on a CPU before the update, on a GPU at the end of the epoch.
+    `on_epoch` is told of each epoch as it ends. Raises InputError if a loss is not finite: on a CPU before the update,
+    on a GPU at the end of the epoch.
     """
+    best: Epoch | None = None
+    best_weights: dict[str, Tensor] = {}
+    for done in passes(model, training, config, device, watch):
+        started = time.perf_counter()
+        validation_loss, validation_accuracy = validate(done.model, validation, device)
+        epoch = Epoch(
+            number=done.number,
+            train_loss=done.train_loss,
+            validation_loss=validation_loss,
+            validation_accuracy=validation_accuracy,
+            seconds=done.seconds + time.perf_counter() - started,
+            reviews_per_second=len(training) / done.seconds,
+        )
+        on_epoch(epoch)
+        if best is None or epoch.validation_loss < best.validation_loss:
+            best = epoch
+            best_weights = {name: weight.detach().clone() for name, weight in done.model.state_dict().items()}
+        elif config.patience is not None and epoch.number - best.number >= config.patience:
+            break
+
+    assert best is not None, "there is at least one epoch"
+    model.load_state_dict(best_weights)
+    return best
+
+
+def train_on_all(
+    model: Classifier,
+    reviews: EncodedReviews,
+    config: TrainConfig,
+    epochs: int,
+    device: torch.device,
+    on_pass: Callable[[Pass], None],
+    watch: Watch = lambda batches, epoch: batches,
+) -> None:
+    """Train `model` in place for as many epochs as were found best, with nothing left to judge it by."""
+    for done in islice(passes(model, reviews, config, device, watch), epochs):
+        on_pass(done)
+        last = done.model
+    model.load_state_dict(last.state_dict())
+
+
+def passes(
+    model: Classifier, reviews: EncodedReviews, config: TrainConfig, device: torch.device, watch: Watch
+) -> Iterator[Pass]:
+    """Train `model` in place, one epoch after the other."""
     rank, _ = rank_and_count()
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed + rank)  # dropout's numbers
@@ -89,21 +147,19 @@ def train(
     averaged = copy.deepcopy(model) if config.averaging else model
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(training) / config.batch_size)
+    steps = config.epochs * math.ceil(len(reviews) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
-    step = 0
     objective = Objective(
-        model, training, config.tokens_at_once, config.precision, config.adversarial, config.epsilon, device
+        model, reviews, config.tokens_at_once, config.precision, config.adversarial, config.epsilon, device
     )
-    best: Epoch | None = None
-    best_weights: dict[str, Tensor] = {}
+    step = 0
 
     for number in range(1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         first_bad = torch.zeros((), dtype=torch.int64, device=device)  # position of the first loss that is not finite
-        batches = shuffled_rows(training.lengths, config.batch_size, generator)
+        batches = shuffled_rows(reviews.lengths, config.batch_size, generator)
         for position, rows in enumerate(watch(batches, number), start=1):
             optimizer.zero_grad()
             loss = objective.backward(rows)
@@ -119,27 +175,8 @@ def train(
                 # keeps less at first, so that the untrained weights are soon forgotten
                 average(averaged, model, min(config.averaging, step / (10 + step)))
             loss_sum += loss * len(rows)
-        train_loss = sum_over_processes(loss_sum).item() / len(training)  # waits for the device
-        trained = time.perf_counter()
-        validation_loss, validation_accuracy = validate(averaged, validation, device)
-        epoch = Epoch(
-            number=number,
-            train_loss=train_loss,
-            validation_loss=validation_loss,
-            validation_accuracy=validation_accuracy,
-            seconds=time.perf_counter() - started,
-            reviews_per_second=len(training) / (trained - started),
-        )
-        on_epoch(epoch)
-        if best is None or epoch.validation_loss < best.validation_loss:
-            best = epoch
-            best_weights = {name: weight.detach().clone() for name, weight in averaged.state_dict().items()}
-        elif config.patience is not None and number - best.number >= config.patience:
-            break
-
-    assert best is not None, "there is at least one epoch"
-    model.load_state_dict(best_weights)
-    return best
+        train_loss = sum_over_processes(loss_sum).item() / len(reviews)  # waits for the device
+        yield Pass(number, averaged, train_loss, time.perf_counter() - started)
 
 
 def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
