@@ -46,9 +46,9 @@ def evaluate(params: Params) -> None:
     more = {
         "accuracy_low": low,
         "accuracy_high": high,
-        "calibration_error_before": metrics.calibration_error(labels, as_trained, settings.calibration_bins),
+        "calibration_before": metrics.calibration_error(labels, as_trained, settings.calibration_bins),
         "baseline_accuracy": float(np.mean(baseline_correct)),
-        "baseline_mcnemar_p": metrics.mcnemar(correct, baseline_correct),
+        "mcnemar_p": metrics.mcnemar(correct, baseline_correct),
         "behaviour": float(np.mean(called_positive["model"] == cases.labels)),
         "baseline_behaviour": float(np.mean(called_positive["baseline"] == cases.labels)),
     }

@@ -90,6 +90,7 @@ class Prepare(Section):
     unknown_std: Annotated[float, Field(ge=0)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
+    train_reviews: Positive | None
     seed: Natural
 
 

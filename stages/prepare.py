@@ -68,17 +68,21 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
 
     Returns the split and the label of each of N reviews, (N,) int8 each, and the size of each split.
     """
+    import numpy as np
     import torch
 
     from sentiment.encoded import save_tensors
-    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, read_outline
+    from sentiment.split import SPLITS_AND_VALIDATION, UNSUP, assign_splits, read_outline
 
     outline = read_outline(CORPUS)
     ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
-    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
+    splits = assign_splits(
+        outline.splits, outline.labels, ties, settings.validation_share, settings.seed, settings.train_reviews
+    )
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(ROWS, rows)
-    return splits, outline.labels, {name: len(numbers) for name, numbers in rows.items()}
+    labels = np.where(splits == UNSUP, np.int8(-1), outline.labels)
+    return splits, labels, {name: len(numbers) for name, numbers in rows.items()}
 
 
 def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:

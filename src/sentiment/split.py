@@ -14,7 +14,7 @@ from sentiment.corpus import SPLITS, read_batches
 from sentiment.errors import InputError
 
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
-TRAIN, VALIDATION = SPLITS_AND_VALIDATION.index("train"), SPLITS_AND_VALIDATION.index("validation")
+TRAIN, UNSUP, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "unsup", "validation"))
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
@@ -50,23 +50,31 @@ def keys_of(values: Iterable[str | None]) -> Keys:
 
 
 def assign_splits(
-    splits: npt.NDArray[np.int8], labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int
+    splits: npt.NDArray[np.int8],
+    labels: npt.NDArray[np.int8],
+    ties: Sequence[Keys],
+    share: float,
+    seed: int,
+    most: int | None = None,
 ) -> npt.NDArray[np.int8]:
     """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
 
-    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
-    Raises InputError if that leaves one side without one of the labels.
+    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs. Of
+    the others at most `most`, drawn at random, stay in train; the rest count as unlabelled. Raises InputError if that
+    leaves one side without one of the labels.
     """
     train = np.flatnonzero(splits == TRAIN)
     held_out = hold_out(labels[train], ties, share, seed)
-    for side, name in ((held_out, "validation"), (~held_out, "train")):
-        if len(np.unique(labels[train][side])) < 2:
+    assigned = splits.copy()
+    assigned[train[held_out]] = VALIDATION
+    if most is not None:
+        assigned[np.random.default_rng(seed).permutation(train[~held_out])[most:]] = UNSUP
+    for split, name in ((VALIDATION, "validation"), (TRAIN, "train")):
+        if len(np.unique(labels[assigned == split])) < 2:
             raise InputError(
                 f"the {name} split would lack one of the labels: there are too few reviews, or those that share a "
                 "group are too many to hold them out together; give more, or split by review"
             )
-    assigned = splits.copy()
-    assigned[train[held_out]] = VALIDATION
     return assigned
 
 
