@@ -1,11 +1,12 @@
-"""Train the configuration of `params.yaml` with every speed-up and with none, and compare what is learnt.
+"""Train the network of `params.yaml` with every speed-up and with none, and compare what is learnt.
 
     python -m benchmarks.accuracy [--tensors data/prepared] [--seeds 1 2 3] [--epochs 3]
 
-Without any: batches in random order, PyTorch's own dropout and its own modules for every cell, float32, plain Adam, the
-C library's memory as it comes. Padding is read as exactly as ever: packed sequences, which would give the same numbers
-(`tests/test_recurrent.py`), take several times as long. Chosen and compared on the validation reviews. Prints a
-line for each epoch, and at the end each seed's best accuracy, their means and spreads.
+Both ways minimise the cross entropy alone and keep the weights as they are. Without any: batches in random order,
+PyTorch's own dropout and its own modules for every cell, float32, plain Adam, the C library's memory as it comes.
+Padding is read as exactly as ever: packed sequences, which would give the same numbers (`tests/test_recurrent.py`), take
+several times as long. Chosen and compared on the validation reviews. Prints a line for each epoch, and at the end each
+seed's best accuracy, their means and spreads.
 """
 
 import argparse

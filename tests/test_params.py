@@ -103,7 +103,7 @@ finally:
 def test_the_schema_and_the_library_name_the_same_settings() -> None:
     of_data = {"vocabulary_size", "embedding_size"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
-    assert set(schema.Train.model_fields) - {"processes"} == {field.name for field in fields(TrainConfig)}
+    assert set(schema.Train.model_fields) - {"processes", "refit"} == {field.name for field in fields(TrainConfig)}
 
 
 def test_the_schema_and_the_library_offer_the_same_choices() -> None:
