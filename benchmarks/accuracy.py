@@ -4,9 +4,9 @@
 
 Both ways minimise the cross entropy alone and keep the weights as they are. Without any: batches in random order,
 PyTorch's own dropout and its own modules for every cell, float32, plain Adam, the C library's memory as it comes.
-Padding is read as exactly as ever: packed sequences, which would give the same numbers (`tests/test_recurrent.py`), take
-several times as long. Chosen and compared on the validation reviews. Prints a line for each epoch, and at the end each
-seed's best accuracy, their means and spreads.
+Padding is read as exactly as ever: packed sequences, which would give the same numbers (`tests/test_recurrent.py`),
+take several times as long. Chosen and compared on the validation reviews. Prints a line for each epoch, and at the end
+each seed's best accuracy, their means and spreads.
 """
 
 import argparse
