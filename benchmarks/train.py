@@ -52,6 +52,7 @@ TRAINING = TrainConfig(
     freeze_embeddings=False,
     averaging=0.0,
     adversarial=0.0,
+    virtual=0.0,
     epsilon=1.0,
 )
 

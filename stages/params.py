@@ -139,6 +139,7 @@ class Train(Section):
     freeze_embeddings: bool
     averaging: Share
     adversarial: Annotated[float, Field(ge=0)]
+    virtual: Annotated[float, Field(ge=0)]
     epsilon: Annotated[float, Field(gt=0)]
     refit: bool
 

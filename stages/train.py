@@ -23,6 +23,7 @@ def train(params: Params) -> None:
     from sentiment.checkpoint import save_checkpoint
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
     from sentiment.encoded import join_encoded, load_encoded, load_tensors
+    from sentiment.errors import InputError
     from sentiment.files import write_json
     from sentiment.model import ModelConfig, initial_model
     from sentiment.predict import predict_logits
@@ -43,7 +44,10 @@ def train(params: Params) -> None:
     shape = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
     config = TrainConfig(**params.train.model_dump(exclude={"processes", "refit"}))
     model = initial_model(shape, embeddings, config.seed)
-    training, validation = (load_encoded(ENCODED[split]) for split in ("train", "validation"))
+    training, validation, unsup = (load_encoded(ENCODED[split]) for split in ("train", "validation", "unsup"))
+    if config.virtual and not len(unsup):
+        raise InputError("train.virtual is for unlabelled reviews, of which the corpus has none; set it to 0")
+    unlabelled = unsup if config.virtual else None
 
     with joined(device, params.train.processes) as rank:
         if rank == 0:
@@ -52,15 +56,14 @@ def train(params: Params) -> None:
             precision = "float32, for want of instructions for bfloat16" if slower else config.precision
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
-            best = fit(model, training, validation, config, device, report, progress)
+            best = fit(model, training, validation, config, device, report, progress, unlabelled)
         logits = predict_logits(model, validation, device).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
             model = initial_model(shape, embeddings, config.seed)
             every_review = join_encoded(training, validation)
-            train_on_all(
-                model, every_review, config, best.number, device, show if rank == 0 else lambda done: None, progress
-            )
+            tell = show if rank == 0 else lambda done: None
+            train_on_all(model, every_review, config, best.number, device, tell, progress, unlabelled)
         model.temperature.fill_(temperature)
     if rank == 0:
         save_checkpoint(MODEL, model, VOCABULARY)

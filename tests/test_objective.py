@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -5,17 +7,24 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.batches import pad_batch
 from sentiment.model import Classifier
-from sentiment.objective import Objective, direction, spread
+from sentiment.objective import Objective, ObjectiveConfig, direction, spread
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
 REVIEWS = random_reviews([7, 3, 5, 6])
+UNLABELLED = random_reviews([4, 8, 2], seed=1)
 ROWS = torch.arange(len(REVIEWS))
 BATCH = pad_batch(REVIEWS, ROWS)
 
 
-def objective(model: Classifier, adversarial: float, epsilon: float = 1.0) -> Objective:
-    return Objective(model, REVIEWS, 1000, "float32", adversarial, epsilon, CPU)
+def objective(model: Classifier, adversarial: float = 0.0, virtual: float = 0.0, epsilon: float = 2.0) -> Objective:
+    config = ObjectiveConfig(1000, "float32", adversarial, virtual, epsilon)
+    return Objective(model, REVIEWS, UNLABELLED, config, CPU)
+
+
+def radius(model: Classifier) -> float:
+    frequencies = torch.bincount(REVIEWS.tokens, minlength=20) / len(REVIEWS.tokens)
+    return 2.0 * spread(model.embedding.weight, frequencies).item()
 
 
 def cross_entropy(model: Classifier, shift: Tensor | None = None) -> Tensor:
@@ -45,19 +54,65 @@ def test_without_the_adversarial_term_it_is_the_mean_cross_entropy() -> None:
     models = [small_model(), small_model()]
     mean = cross_entropy(models[0]).mean()
     mean.backward()
-    assert objective(models[1], 0.0).backward(ROWS).item() == pytest.approx(mean.item())
+    assert objective(models[1]).backward(ROWS).item() == pytest.approx(mean.item())
     for one, other in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_the_adversarial_term_by_its_formula() -> None:
     models = [small_model(), small_model()]
-    radius = 2.0 * spread(models[0].embedding.weight, torch.bincount(REVIEWS.tokens, minlength=20) / 21).item()
-    shift = worst(models[0], radius)
+    shift = worst(models[0], radius(models[0]))
     (cross_entropy(models[0]).mean() + 0.5 * cross_entropy(models[0], shift).mean()).backward()
-    objective(models[1], 0.5, epsilon=2.0).backward(ROWS)
+    objective(models[1], adversarial=0.5).backward(ROWS)
     for one, other in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_the_virtual_term_by_its_formula() -> None:
+    models = [small_model(), small_model()]
+    rows = torch.tensor([2, 0])
+    batch = pad_batch(UNLABELLED, rows)
+    zero = torch.zeros(*batch.tokens.shape, models[0].config.embedding_size, requires_grad=True)
+    clean = models[0](batch.tokens, batch.lengths, zero)
+    (gradient,) = torch.autograd.grad(-clean.abs().sum(), zero)
+    shift = radius(models[0]) * direction(gradient)
+    shifted = models[0](batch.tokens, batch.lengths, shift)
+    (cross_entropy(models[0]).mean() + 0.5 * kullback_leibler(clean.detach(), shifted).mean()).backward()
+    objective(models[1], virtual=0.5).backward(ROWS, rows)
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def kullback_leibler(logits: Tensor, others: Tensor) -> Tensor:
+    """KL(p, q) of two outcomes: p log(p / q) + (1 - p) log((1 - p) / (1 - q))."""
+    p, q = logits.sigmoid(), others.sigmoid()
+    return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+
+
+def test_the_divergence_by_hand() -> None:
+    # Of one half from three quarters: 1/2 log(2/3) + 1/2 log(2) = 1/2 log(4/3); of anything from itself: none.
+    assert kullback_leibler(torch.tensor([0.0, 1.5]), torch.tensor([math.log(3), 1.5])).tolist() == pytest.approx(
+        [0.5 * math.log(4 / 3), 0.0]
+    )
+
+
+def test_no_direction_changes_the_probabilities_more_than_the_gradients() -> None:
+    """What a power iteration would look for: the first eigenvector of the Hessian of KL."""
+    model, random = small_model(), torch.Generator().manual_seed(0)
+    away = objective(model)
+    batch = pad_batch(UNLABELLED, torch.arange(3))
+    logits, shift = away.away_from_itself(batch)
+    inside = torch.arange(len(batch.tokens))[:, None] < batch.lengths
+
+    def divergence(towards: Tensor) -> Tensor:
+        with torch.no_grad():
+            return kullback_leibler(logits.double(), model(batch.tokens, batch.lengths, 0.02 * towards).double())
+
+    found = divergence(direction(shift))
+    assert (found >= divergence(-direction(shift))).all()
+    for _ in range(20):
+        elsewhere = torch.randn(*shift.shape, generator=random) * inside[:, :, None]
+        assert (divergence(direction(elsewhere)) < found).all()
 
 
 def test_no_other_point_as_near_is_worse() -> None:

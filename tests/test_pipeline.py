@@ -69,6 +69,10 @@ def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clon
     assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate", "report"]
 
 
+def test_a_model_may_be_fitted_again_on_all_labels_with_unlabelled_reviews_beside(sample: Clone) -> None:
+    assert sample.experiment(*SMALL, "train.refit=true", "train.virtual=0.5") == ["train", "evaluate", "report"]
+
+
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
     ran = sample.experiment(*SMALL, "prepare.max_vocab=50")
     # The split is the same, so that the baseline has nothing to do.

@@ -1,18 +1,29 @@
 """What training minimises: cross entropy, at each review and at the worst point near it.
 
-    L = 1/B sum_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ]
-    r_b = epsilon sigma g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
+    L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + v mean_u KL(p(s_u), p(s_u + r_u))
 
-s_b are the embeddings of review b, (length, E), and r_b is the step of that length by which, to first order, its loss
-rises most: adversarial training (Miyato, Dai and Goodfellow 2017). They normalise the embeddings, by the frequencies of
-the words, to mean 0 and variance 1, so that no embedding evades r by growing. Here these stay as they are and
-sigma is the standard deviation that would be divided by, so that epsilon means the same.
+    r_b = epsilon sigma g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
+    r_u = epsilon sigma g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
+
+b runs over labelled reviews and u over unlabelled ones; s are a review's embeddings, (length, E), z is its logit and
+p = sigmoid(z). r is the step of that length by which, to first order, the loss rises most: adversarial and virtual
+adversarial training (Miyato, Dai and Goodfellow 2017). Two things are written otherwise than there:
+
+They normalise the embeddings, by the frequencies of the words, to mean 0 and variance 1, so that no embedding evades r
+by growing. Here these stay as they are and sigma is the standard deviation that would be divided by, so that
+epsilon means the same.
+
+They find r_u by a step of the power iteration, from a random start, since it is the first eigenvector of the Hessian of
+KL. With two classes this is p (1 - p) grad z grad z', of rank one, and the eigenvector grad z itself. Either sign is
+as bad to second order; towards z = 0, where p changes faster, it is worse.
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,61 +36,99 @@ from sentiment.processes import rank_and_count
 PRECISIONS = ("float32", "bfloat16")
 
 
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the objective is, and how it is computed."""
+
+    tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
+    precision: str  # of matrix products: one of PRECISIONS
+    adversarial: float  # w; 0: no such term
+    virtual: float  # v; 0: no such term
+    epsilon: float
+
+
 class Objective:
     """The objective on a batch, shared among processes, and in each cut into parts that fit in memory."""
 
     def __init__(
         self,
         model: Classifier,
-        reviews: EncodedReviews,
-        tokens_at_once: int,
-        precision: str,
-        adversarial: float,
-        epsilon: float,
+        labelled: EncodedReviews,
+        unlabelled: EncodedReviews | None,
+        config: ObjectiveConfig,
         device: torch.device,
     ) -> None:
         self.rank, self.processes = rank_and_count()
+        self.model = model
         self.shared = DistributedDataParallel(model) if self.processes > 1 else None
-        self.model: nn.Module = self.shared or model
-        self.embedding = model.embedding
-        self.reviews = reviews.to(device)
-        self.tokens_at_once = tokens_at_once
-        self.autocast = autocast(precision, device)
-        self.adversarial = adversarial  # w
-        self.epsilon = epsilon
-        counts = torch.bincount(self.reviews.tokens, minlength=model.config.vocabulary_size)
+        self.labelled = labelled.to(device)
+        self.unlabelled = unlabelled.to(device) if unlabelled is not None else None
+        self.config = config
+        self.device = device
+        self.autocast = autocast(config.precision, device)
+        counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
 
-    def backward(self, rows: Tensor) -> Tensor:
-        """Add the gradient of L for the reviews `rows`, (B,), and return this process's share of the mean CE, ()."""
+    def backward(self, rows: Tensor, unlabelled_rows: Tensor | None = None) -> Tensor:
+        """Add the gradient of L for labelled reviews, (B,), and unlabelled ones, (B,), which may be left out.
+
+        Returns this process's share of the mean CE(y_b, s_b), ().
+        """
+        share = torch.zeros((), device=self.device)
+        if self.unlabelled is not None and unlabelled_rows is not None:
+            for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
+                logits, worst = self.away_from_itself(batch)
+                self.step(batch, logits.sigmoid(), weight * self.config.virtual, worst, is_last=False)
+        for weight, batch, is_last in self.parts(self.labelled, rows):
+            if self.config.adversarial == 0:
+                share += self.step(batch, batch.labels, weight, None, is_last)
+                continue
+            shift = self.no_shift(batch)
+            share += self.step(batch, batch.labels, weight, shift, is_last=False)
+            assert shift.grad is not None
+            worst = self.radius() * direction(shift.grad)
+            self.step(batch, batch.labels, weight * self.config.adversarial, worst, is_last)
+        return share / self.processes
+
+    def parts(self, reviews: EncodedReviews, rows: Tensor) -> Iterator[tuple[float, Batch, bool]]:
+        """Yield this process's parts of a batch, with the weight of a review, and whether it is the last part."""
         own = rows[self.rank :: self.processes]
         # Where a batch has fewer reviews than there are processes, one still takes part, with a review that weighs 0.
         weight = self.processes / len(rows) if len(own) else 0.0
-        parts = parts_of(own if len(own) else rows[:1], self.reviews.lengths, self.tokens_at_once)
-        share = torch.zeros((), device=self.reviews.tokens.device)
-        radius = self.epsilon * spread(self.embedding.weight, self.frequencies) if self.adversarial else None
+        parts = parts_of(own if len(own) else rows[:1], reviews.lengths, self.config.tokens_at_once)
         for number, part in enumerate(parts, start=1):
-            batch = pad_batch(self.reviews, part)
-            is_last = number == len(parts)
-            if radius is None:
-                share += self.step(batch, weight, None, is_last)
-                continue
-            shift = torch.zeros(*batch.tokens.shape, self.embedding.embedding_dim, device=share.device)  # (T, B, E)
-            share += self.step(batch, weight, shift.requires_grad_(), is_last=False)
-            assert shift.grad is not None
-            worst = radius * direction(shift.grad)
-            self.step(batch, weight * self.adversarial, worst, is_last)
-        return share / self.processes
+            yield weight, pad_batch(reviews, part), number == len(parts)
 
-    def step(self, batch: Batch, weight: float, shift: Tensor | None, is_last: bool) -> Tensor:
-        """Add the gradient of the weighted sum of CE, the embeddings shifted by (T, B, E), and return that sum, ()."""
+    def step(self, batch: Batch, targets: Tensor, weight: float, shift: Tensor | None, is_last: bool) -> Tensor:
+        """Add the gradient of the weighted sum of CE with targets (B,), embeddings shifted; return that sum, ().
+
+        For fixed targets p it is the gradient of KL(p, q) too: the two differ by the entropy of p.
+        """
         # DistributedDataParallel puts the mean over processes in place of the gradients: once, at the last step.
         with self.shared.no_sync() if self.shared and not is_last else nullcontext():
             with self.autocast:
-                logits = self.model(batch.tokens, batch.lengths, shift)
-            loss = weight * binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum")
+                logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift)
+            loss = weight * binary_cross_entropy_with_logits(logits, targets, reduction="sum")
             loss.backward()
         return loss.detach()
+
+    def away_from_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most; adds no gradient."""
+        shift = self.no_shift(batch)
+        with self.autocast:
+            logits = self.model(batch.tokens, batch.lengths, shift)
+        (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
+        return logits.detach(), self.radius() * direction(gradient)
+
+    def radius(self) -> Tensor:
+        """Return the norm of r, ()."""
+        return self.config.epsilon * spread(self.model.embedding.weight, self.frequencies)
+
+    def no_shift(self, batch: Batch) -> Tensor:
+        """Return zeros, (T, B, E), to be added to the embeddings so that their gradient can be asked for."""
+        return torch.zeros(
+            *batch.tokens.shape, self.model.embedding.embedding_dim, device=self.device, requires_grad=True
+        )
 
 
 def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:

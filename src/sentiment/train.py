@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import torch
@@ -24,19 +24,17 @@ from sentiment.batches import shuffled_rows
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
-from sentiment.objective import Objective
+from sentiment.objective import Objective, ObjectiveConfig
 from sentiment.predict import predict_logits
 from sentiment.processes import rank_and_count, sum_over_processes
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train; what to train is the model's own affair."""
+class TrainConfig(ObjectiveConfig):
+    """How to train; what to train is the model's own affair, and what is minimised the objective's."""
 
     seed: int  # of the order of the reviews and of dropout
     batch_size: int  # B, reviews
-    tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
-    precision: str  # of matrix products: one of objective.PRECISIONS
     epochs: int  # at most
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # at its peak
@@ -46,8 +44,6 @@ class TrainConfig:
     clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
     freeze_embeddings: bool  # keep the word vectors as they came
     averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
-    adversarial: float  # w of objective, the weight of the loss at the worst point near a review; 0: none
-    epsilon: float  # how far that is
 
 
 class Pass(NamedTuple):
@@ -88,15 +84,16 @@ def train(
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     watch: Watch = lambda batches, epoch: batches,
+    unlabelled: EncodedReviews | None = None,
 ) -> Epoch:
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
-    `on_epoch` is told of each epoch as it ends. Raises InputError if a loss is not finite: on a CPU before the update,
-    on a GPU at the end of the epoch.
+    Unlabelled reviews are for the objective's virtual term. `on_epoch` is told of each epoch as it ends. Raises
+    InputError if a loss is not finite: on a CPU before the update, on a GPU at the end of the epoch.
     """
     best: Epoch | None = None
     best_weights: dict[str, Tensor] = {}
-    for done in passes(model, training, config, device, watch):
+    for done in passes(model, training, unlabelled, config, device, watch):
         started = time.perf_counter()
         validation_loss, validation_accuracy = validate(done.model, validation, device)
         epoch = Epoch(
@@ -127,18 +124,27 @@ def train_on_all(
     device: torch.device,
     on_pass: Callable[[Pass], None],
     watch: Watch = lambda batches, epoch: batches,
+    unlabelled: EncodedReviews | None = None,
 ) -> None:
     """Train `model` in place for as many epochs as were found best, with nothing left to judge it by."""
-    for done in islice(passes(model, reviews, config, device, watch), epochs):
+    for done in islice(passes(model, reviews, unlabelled, config, device, watch), epochs):
         on_pass(done)
         last = done.model
     model.load_state_dict(last.state_dict())
 
 
 def passes(
-    model: Classifier, reviews: EncodedReviews, config: TrainConfig, device: torch.device, watch: Watch
+    model: Classifier,
+    reviews: EncodedReviews,
+    unlabelled: EncodedReviews | None,
+    config: TrainConfig,
+    device: torch.device,
+    watch: Watch,
 ) -> Iterator[Pass]:
-    """Train `model` in place, one epoch after the other."""
+    """Train `model` in place, one epoch after the other.
+
+    An epoch is once through the labelled reviews; each of their batches has one of unlabelled reviews at its side.
+    """
     rank, _ = rank_and_count()
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed + rank)  # dropout's numbers
@@ -149,9 +155,8 @@ def passes(
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
     steps = config.epochs * math.ceil(len(reviews) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
-    objective = Objective(
-        model, reviews, config.tokens_at_once, config.precision, config.adversarial, config.epsilon, device
-    )
+    objective = Objective(model, reviews, unlabelled, config, device)
+    beside = endless_batches(unlabelled, config) if unlabelled is not None else repeat(None)
     step = 0
 
     for number in range(1, config.epochs + 1):
@@ -162,7 +167,7 @@ def passes(
         batches = shuffled_rows(reviews.lengths, config.batch_size, generator)
         for position, rows in enumerate(watch(batches, number), start=1):
             optimizer.zero_grad()
-            loss = objective.backward(rows)
+            loss = objective.backward(rows, next(beside))
             first_bad = torch.where((first_bad == 0) & ~loss.isfinite(), position, first_bad)
             if device.type == "cpu" or position == len(batches):
                 check(first_bad, number, len(batches))
@@ -177,6 +182,13 @@ def passes(
             loss_sum += loss * len(rows)
         train_loss = sum_over_processes(loss_sum).item() / len(reviews)  # waits for the device
         yield Pass(number, averaged, train_loss, time.perf_counter() - started)
+
+
+def endless_batches(reviews: EncodedReviews, config: TrainConfig) -> Iterator[Tensor]:
+    """Yield batches of rows, (B,) int64, that go through the reviews again and again, in another order each time."""
+    generator = torch.Generator().manual_seed(config.seed)
+    while True:
+        yield from shuffled_rows(reviews.lengths, config.batch_size, generator)
 
 
 def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
