@@ -15,14 +15,14 @@ from tests.conftest import small_model
 from tests.test_train import CONFIG, VALIDATION, easy_reviews
 
 CPU = torch.device("cpu")
-SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5)
+SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5, virtual=0.5)
 
 
 def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:
     """Train on so many reviews with the other processes, if there are any, and return the figures and the weights."""
     epochs: list[Epoch] = []
     model = small_model(dropout_embedding=dropout)
-    train(model, easy_reviews(reviews, 0), VALIDATION, SETTINGS, CPU, epochs.append)
+    train(model, easy_reviews(reviews, 0), VALIDATION, SETTINGS, CPU, epochs.append, unlabelled=easy_reviews(90, 2))
     return {
         "train_loss": [epoch.train_loss for epoch in epochs],
         "validation_loss": [epoch.validation_loss for epoch in epochs],
