@@ -57,7 +57,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 	done
 
 clean:  ## Remove the environment and all outputs; DVC's cache stays
-	rm -rf .venv data baseline model curves evaluation metrics/pushed report.html downloads dvc_plots
+	rm -rf .venv data baseline pretrained model curves evaluation metrics/pushed report.html downloads dvc_plots
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -94,6 +94,21 @@ class Prepare(Section):
     seed: Natural
 
 
+class Pretrain(Section):
+    """Language models to start from."""
+
+    enabled: bool
+    epochs: Positive
+    streams: Positive
+    window: Positive
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    dropout: Share
+    clip_norm: Annotated[float, Field(gt=0)]
+    held_out_share: InnerShare
+    precision: Literal["float32", "bfloat16"]
+    seed: Natural
+
+
 class Baseline(Section):
     """The linear model."""
 
@@ -163,6 +178,7 @@ class Params(Section):
 
     download: Download
     prepare: Prepare
+    pretrain: Pretrain
     baseline: Baseline
     model: Model
     train: Train

@@ -6,7 +6,7 @@ from pathlib import Path
 # in git, and restores a stage from the run cache whole or not at all.
 METRICS = {
     stage: [Path(f"metrics/{stage}.json"), Path(f"metrics/pushed/{stage}.json")]
-    for stage in ("prepare", "train", "test")
+    for stage in ("prepare", "pretrain", "train", "test")
 }
 
 DOWNLOADS = Path("downloads")  # finished and broken-off downloads, by sha256; known to neither git nor DVC
@@ -23,6 +23,8 @@ VOCABULARY = PREPARED / "vocabulary.json"
 EMBEDDINGS = PREPARED / "embeddings.safetensors"
 
 BASELINE = Path("baseline/probabilities.safetensors")
+
+PRETRAINED = Path("pretrained/start.safetensors")
 
 MODEL = Path("model")
 CURVES = Path("curves")

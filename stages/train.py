@@ -7,12 +7,13 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, ENCODED, METRICS, MODEL, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, METRICS, MODEL, PRETRAINED, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sentiment.model import Classifier
     from sentiment.train import Epoch, Pass
 
 
@@ -20,7 +21,7 @@ def train(params: Params) -> None:
     """Write the checkpoint, the curves by epoch, and the figures of the epoch that was kept."""
     import torch
 
-    from sentiment.checkpoint import save_checkpoint
+    from sentiment.checkpoint import load_start, save_checkpoint
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
     from sentiment.encoded import join_encoded, load_encoded, load_tensors
     from sentiment.errors import InputError
@@ -43,7 +44,14 @@ def train(params: Params) -> None:
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     shape = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
     config = TrainConfig(**params.train.model_dump(exclude={"processes", "refit"}))
-    model = initial_model(shape, embeddings, config.seed)
+
+    def new_model() -> Classifier:
+        model = initial_model(shape, embeddings, config.seed)
+        if params.pretrain.enabled:
+            load_start(PRETRAINED, model)
+        return model
+
+    model = new_model()
     training, validation, unsup = (load_encoded(ENCODED[split]) for split in ("train", "validation", "unsup"))
     if config.virtual and not len(unsup):
         raise InputError("train.virtual is for unlabelled reviews, of which the corpus has none; set it to 0")
@@ -60,7 +68,7 @@ def train(params: Params) -> None:
         logits = predict_logits(model, validation, device).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
-            model = initial_model(shape, embeddings, config.seed)
+            model = new_model()
             every_review = join_encoded(training, validation)
             tell = show if rank == 0 else lambda done: None
             train_on_all(model, every_review, config, best.number, device, tell, progress, unlabelled)

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
-STAGES = ["download_corpus", "download_vectors", "prepare", "baseline", "train", "evaluate", "report"]
+STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
 
 
 class Clone:
@@ -60,7 +60,7 @@ class Clone:
 
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
-        tops = ("data", "baseline", "model", "curves", "evaluation", "metrics")
+        tops = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")
         outputs = [path for top in tops for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
         outputs.append(self.folder / "report.html")
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}

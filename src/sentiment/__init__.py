@@ -19,6 +19,7 @@ The modules, in the order in which the data meets them; each imports only from t
     gradients                        what reaches each time step and each token
     device, processes                the processor or GPU and its habits; several of them at one model
     objective                        what training minimises
+    language                         language models for a classifier to start from
     train, temperature               the training loop; how sure its model may be
     baseline, metrics                the linear model to beat; figures and curves
     figures                          the curves drawn

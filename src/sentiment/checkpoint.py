@@ -10,6 +10,7 @@ from sentiment.files import replacing, sha256_of, write_json
 from sentiment.model import Classifier, ModelConfig
 
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
+STARTING = ("embedding.", "layers.0.")  # what names of weights begin with that pretraining has trained
 
 
 def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
@@ -19,6 +20,21 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         save_tensors(partial / WEIGHTS, weights)
         write_json(partial / CONFIG, {"model": asdict(model.config), "vocabulary_sha256": sha256_of(vocabulary)})
+
+
+def save_start(path: Path, model: Classifier | None) -> None:
+    """Write the embeddings and the first layer of a model, or no weights, for others to start from."""
+    weights = model.state_dict() if model is not None else {}
+    save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items() if name.startswith(STARTING)})
+
+
+def load_start(path: Path, model: Classifier) -> None:
+    """Put the embeddings and the first layer that `save_start` wrote into a model of the same shape."""
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(STARTING)}
+    weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
+    if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
+        raise InputError(f"{path}: is of a model of another shape; run the pretrain stage again")
+    model.load_state_dict(weights, strict=False)
 
 
 def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:

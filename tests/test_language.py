@@ -1,0 +1,79 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from sentiment.encoded import EncodedReviews
+from sentiment.language import LanguageConfig, LanguageModels, judge, read, streams_of, windows_of
+from tests.conftest import random_reviews, small_model
+
+CPU = torch.device("cpu")
+BOUNDARY = 1
+CONFIG = LanguageConfig(
+    seed=1,
+    precision="float32",
+    held_out_share=0.1,
+    epochs=4,
+    streams=4,
+    window=5,
+    learning_rate=0.02,
+    dropout=0.0,
+    clip_norm=1.0,
+)
+
+
+def counting_reviews(count: int) -> EncodedReviews:
+    """Reviews in which token n follows token n - 1, from 2 to 9."""
+    tokens = torch.arange(2, 10, dtype=torch.int32).repeat(count)
+    return EncodedReviews(tokens, torch.arange(0, 8 * count + 1, 8), torch.full((count,), -1, dtype=torch.int8))
+
+
+def test_streams_by_hand() -> None:
+    reviews = EncodedReviews(torch.arange(10, 16), torch.tensor([0, 2, 6]), torch.tensor([-1, -1]))
+    # 12 13 14 15 | 10 11 |, in two streams
+    assert streams_of(reviews, torch.tensor([1, 0]), BOUNDARY, 2).T.tolist() == [[12, 13, 14, 15], [1, 10, 11, 1]]
+    assert streams_of(reviews, torch.tensor([0]), BOUNDARY, 2).T.tolist() == [[10], [11]]
+
+
+def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
+    streams = torch.arange(22).view(11, 2)
+    forward, backward = zip(*windows_of(streams, 2, 4), strict=True)
+    assert torch.equal(torch.cat([streams[:1], *(window[1:] for window in forward)]), streams)
+    assert torch.equal(torch.cat([streams[-1:], *(window[1:] for window in backward)]), streams.flip(0))
+    assert all(torch.equal(window[-1], after[0]) for window, after in pairwise(forward))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str) -> None:
+    model = small_model(cell=cell, hidden_size=16)
+    epochs = list(read(model, counting_reviews(60), BOUNDARY, CONFIG, CPU))
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4]
+    assert epochs[0].held_out_loss > 2 * epochs[-1].held_out_loss
+    assert epochs[-1].held_out_loss < 0.5  # of log 9, were all as likely
+
+
+def test_it_is_the_classifier_that_learns() -> None:
+    model, before = small_model(layers=2), small_model(layers=2).state_dict()
+    list(read(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU))
+    changed = {name for name, weights in model.state_dict().items() if not torch.equal(weights, before[name])}
+    assert changed == {name for name in before if name.startswith(("embedding.", "layers.0."))}
+
+
+def test_a_state_is_carried_and_windows_change_nothing_but_the_gradient() -> None:
+    models = LanguageModels(small_model(), 0.0)
+    streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
+    assert judge(models, streams, 5) == pytest.approx(judge(models, streams, 1000), rel=1e-5)
+
+
+def test_before_training_all_tokens_are_about_as_likely() -> None:
+    streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
+    assert judge(LanguageModels(small_model(), 0.0), streams, 5) == pytest.approx(math.log(20), abs=1.0)
+
+
+def test_two_readings_give_the_same_bits() -> None:
+    models = [small_model(), small_model()]
+    for model in models:
+        list(read(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU))
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
