@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.checkpoint import load_checkpoint, save_checkpoint
+from sentiment.checkpoint import load_checkpoint, load_start, save_checkpoint, save_start
 from sentiment.encoded import save_tensors
 from sentiment.errors import InputError
 from sentiment.predict import predict_logits
@@ -29,6 +29,26 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / name, small_model(), VOCABULARY)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_embeddings_and_first_layer_are_what_others_start_from(tmp_path: Path) -> None:
+    trained, model = small_model(), small_model(layers=2, pooling=("max",))
+    with torch.no_grad():
+        for weights in trained.parameters():
+            weights.add_(1.0)
+    save_start(tmp_path / "start", trained)
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    load_start(tmp_path / "start", model)
+    for name, weights in model.state_dict().items():
+        is_taken = name.startswith(("embedding.", "layers.0."))
+        assert torch.equal(weights, trained.state_dict()[name] if is_taken else before[name]), name
+
+
+def test_a_start_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
+    for other, message in ((small_model(hidden_size=7), "of another shape"), (None, "must hold the tensors")):
+        save_start(tmp_path / "start", other)
+        with pytest.raises(InputError, match=message):
+            load_start(tmp_path / "start", small_model())
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

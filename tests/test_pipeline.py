@@ -69,8 +69,21 @@ def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clon
     assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate", "report"]
 
 
-def test_a_model_may_be_fitted_again_on_all_labels_with_unlabelled_reviews_beside(sample: Clone) -> None:
-    assert sample.experiment(*SMALL, "train.refit=true", "train.virtual=0.5") == ["train", "evaluate", "report"]
+def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_labels(sample: Clone) -> None:
+    changes = ["pretrain.enabled=true", "train.refit=true", "train.virtual=0.5"]
+    assert sample.experiment(*SMALL, *changes) == ["pretrain", "train", "evaluate", "report"]
+    assert 1 < sample.metrics("pretrain")["perplexity"] < sample.metrics("prepare")["vocabulary"]
+    # The corpus and the test reviews need not be there: nothing of them is in what was trained.
+    before = sample.digests()
+    for name in ("data/corpus.parquet", "data/prepared/rows.safetensors", "data/prepared/test.safetensors"):
+        (sample.folder / name).unlink()
+    (sample.folder / "model" / "weights.safetensors").unlink()
+    (sample.folder / "pretrained" / "start.safetensors").unlink()
+    for stage in ("pretrain", "train"):
+        sample.run(sys.executable, "-m", f"stages.{stage}")
+    sample.dvc("checkout")
+    assert sample.digests() == before
+    assert "up to date" in sample.dvc("status")
 
 
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
