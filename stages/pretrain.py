@@ -1,7 +1,7 @@
 """Read all text but the test and validation reviews, so that the classifier starts from more than word vectors."""
 
 from stages.params import Params
-from stages.paths import EMBEDDINGS, ENCODED, METRICS, PRETRAINED, VOCABULARY
+from stages.paths import EMBEDDINGS, ENCODED, METRICS, PRETRAINED
 from stages.run import run
 
 
@@ -13,11 +13,10 @@ def pretrain(params: Params) -> None:
 
     from sentiment.checkpoint import save_start
     from sentiment.device import choose_device, repeat_exactly, tune_memory
-    from sentiment.encoded import join_encoded, load_encoded, load_tensors
+    from sentiment.encoded import PADDING, join_encoded, load_encoded, load_tensors
     from sentiment.files import write_json
     from sentiment.language import LanguageConfig, read
     from sentiment.model import ModelConfig, initial_model
-    from sentiment.vocabulary import load_vocabulary, number_of_padding
 
     settings = params.pretrain
     model, figures = None, {}
@@ -41,9 +40,8 @@ def pretrain(params: Params) -> None:
         )
         model = initial_model(first_layer, embeddings, settings.seed)
         text = join_encoded(load_encoded(ENCODED["train"]), load_encoded(ENCODED["unsup"]))
-        boundary = number_of_padding(load_vocabulary(VOCABULARY)[0])
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
-        for epoch in read(model, text, boundary, config, device):
+        for epoch in read(model, text, PADDING, config, device):
             figures = {
                 "train_perplexity": round(math.exp(epoch.train_loss), 2),
                 "perplexity": round(math.exp(epoch.held_out_loss), 2),

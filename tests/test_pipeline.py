@@ -89,7 +89,7 @@ def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_label
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
     ran = sample.experiment(*SMALL, "prepare.max_vocab=50")
     # The split is the same, so that the baseline has nothing to do.
-    assert ran == ["prepare", "train", "evaluate", "report"]
+    assert ran == ["prepare", "pretrain", "train", "evaluate", "report"]
     assert sample.metrics("prepare")["vocabulary"] == 52
 
 
@@ -108,8 +108,8 @@ def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
 def test_a_changed_comment_marks_the_stages_that_reach_the_module(sample: Clone) -> None:
     sample.experiment(*SMALL)
     for module, stages in {
-        "src/sentiment/batches.py": {"train", "evaluate", "report"},
-        "src/sentiment/tokens.py": {"prepare", "report"},
+        "src/sentiment/batches.py": {"pretrain", "train", "evaluate", "report"},
+        "src/sentiment/tokens.py": {"prepare", "evaluate", "report"},
         "src/sentiment/metrics.py": {"evaluate"},
         "src/sentiment/report.html": {"report"},
         "stages/params.py": set(STAGES),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchtext.vocab import Vocab
 
+from sentiment.encoded import PADDING
 from sentiment.errors import InputError
 from sentiment.pieces import NumberedTokens
 from sentiment.tokens import ReviewTokenizer, TokenRules
@@ -68,6 +69,10 @@ def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(numbered: Numbe
 def test_ties_at_the_end_are_broken_by_alphabet(max_size: int) -> None:
     vocabulary = fit_vocabulary(Counter("zzyyxwv"), max_size=max_size, min_freq=1)
     assert vocabulary.itos[2:] == ["y", "z", "v", "w", "x"][:max_size]
+
+
+def test_padding_has_the_number_that_others_know_it_by(vocabulary: Vocab) -> None:
+    assert vocabulary.stoi["<pad>"] == PADDING
 
 
 def test_unknown_tokens_share_a_number(numbered: NumberedTokens, vocabulary: Vocab) -> None:

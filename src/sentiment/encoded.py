@@ -11,6 +11,8 @@ from torch import Tensor
 from sentiment.errors import InputError
 from sentiment.files import replacing
 
+PADDING = 1  # the number, in `vocabulary.SPECIALS`, of the token that stands for no text
+
 # The file that says which rows of the corpus, (n,) int64, each split holds.
 ROW_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
 

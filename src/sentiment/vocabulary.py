@@ -50,11 +50,6 @@ def words_of(vocabulary: Vocab) -> pa.StringArray:
     return pa.array(vocabulary.itos, pa.string())
 
 
-def number_of_padding(vocabulary: Vocab) -> int:
-    """Return the number of the token that stands for no text."""
-    return int(vocabulary.stoi[PADDING])
-
-
 def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
     """Turn the numbered tokens of N reviews into their places among a vocabulary's words, N lists of int32.
 
