@@ -50,9 +50,12 @@ TRAINING = TrainConfig(
     weight_decay=0.0,
     clip_norm=None,
     freeze_embeddings=False,
+    unfreezing=False,
+    rate_decay=1.0,
     averaging=0.0,
     adversarial=0.0,
     virtual=0.0,
+    entropy=0.0,
     epsilon=1.0,
 )
 

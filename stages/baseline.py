@@ -1,7 +1,7 @@
 """Let the linear model that a user would try first predict the test reviews."""
 
 from stages.params import Params
-from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ROWS
+from stages.paths import BASELINE, BEHAVIOUR, CORPUS, LABELLED, ROWS
 from stages.run import run
 
 
@@ -13,14 +13,15 @@ def baseline(params: Params) -> None:
     from sentiment.baseline import predict_baseline
     from sentiment.behaviour import read_cases
     from sentiment.corpus import read_corpus
-    from sentiment.encoded import ROW_DTYPES, load_tensors, save_tensors
+    from sentiment.encoded import LABELLED_DTYPES, ROW_DTYPES, load_tensors, save_tensors
 
     rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
+    labelled = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
     corpus = read_corpus(CORPUS, ["label", "text"])
     cases = read_cases(BEHAVIOUR)
     probabilities = predict_baseline(
-        texts=[corpus["text"][row] for row in rows["train"]],
-        labels=np.array([corpus["label"][row] for row in rows["train"]], dtype=np.int8),
+        texts=[corpus["text"][row] for row in labelled],
+        labels=np.array([corpus["label"][row] for row in labelled], dtype=np.int8),
         new_texts=[corpus["text"][row] for row in rows["test"]] + cases.texts,
         inverse_penalty=params.baseline.inverse_penalty,
     )

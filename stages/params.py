@@ -90,7 +90,7 @@ class Prepare(Section):
     unknown_std: Annotated[float, Field(ge=0)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
-    train_reviews: Positive | None
+    labels: Positive | None
     seed: Natural
 
 
@@ -152,9 +152,12 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)] | None
     freeze_embeddings: bool
+    unfreezing: bool
+    rate_decay: Annotated[float, Field(gt=0, le=1)]
     averaging: Share
     adversarial: Annotated[float, Field(ge=0)]
     virtual: Annotated[float, Field(ge=0)]
+    entropy: Annotated[float, Field(ge=0)]
     epsilon: Annotated[float, Field(gt=0)]
     refit: bool
 

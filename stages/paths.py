@@ -18,6 +18,7 @@ VECTORS = Path("data/vectors")
 
 PREPARED = Path("data/prepared")
 ROWS = PREPARED / "rows.safetensors"  # which rows of the corpus are in which split
+LABELLED = PREPARED / "labelled.safetensors"  # which of the training reviews may be learnt from with their labels
 ENCODED = {split: PREPARED / f"{split}.safetensors" for split in ("train", "validation", "test", "unsup")}
 VOCABULARY = PREPARED / "vocabulary.json"
 EMBEDDINGS = PREPARED / "embeddings.safetensors"

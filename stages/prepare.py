@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params, Prepare
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, LABELLED, METRICS, ROWS, VECTORS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -53,36 +53,35 @@ def prepare(params: Params) -> None:
         "types_with_vector": round(types_covered, 4),
         "tokens_with_vector": round(tokens_covered, 4),
         "vector_rows_repeated": vectors.repeated,
-        **{f"{split}_reviews": size for split, size in sizes.items()},
+        **sizes,
     }
     for path in METRICS["prepare"]:
         write_json(path, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['train']:,} training reviews"
+        f"tokens have a vector; {sizes['labels']:,} of {sizes['train_reviews']:,} training reviews with their labels"
     )
 
 
 def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
-    """Hold out the validation split, and write which rows of the corpus each split has.
+    """Hold out the validation split, draw the labels to be used, and write which rows of the corpus these are.
 
-    Returns the split and the label of each of N reviews, (N,) int8 each, and the size of each split.
+    Returns the split and the label of each of N reviews, (N,) int8 each, and the sizes of all parts.
     """
-    import numpy as np
     import torch
 
     from sentiment.encoded import save_tensors
-    from sentiment.split import SPLITS_AND_VALIDATION, UNSUP, assign_splits, read_outline
+    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, draw_labelled, read_outline
 
     outline = read_outline(CORPUS)
     ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
-    splits = assign_splits(
-        outline.splits, outline.labels, ties, settings.validation_share, settings.seed, settings.train_reviews
-    )
+    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(ROWS, rows)
-    labels = np.where(splits == UNSUP, np.int8(-1), outline.labels)
-    return splits, labels, {name: len(numbers) for name, numbers in rows.items()}
+    labelled = draw_labelled(outline.labels[rows["train"].numpy()], settings.labels, settings.seed)
+    save_tensors(LABELLED, {"train": torch.from_numpy(labelled)})
+    sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()} | {"labels": len(labelled)}
+    return splits, outline.labels, sizes
 
 
 def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:

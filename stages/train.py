@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, ENCODED, METRICS, MODEL, PRETRAINED, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def train(params: Params) -> None:
 
     from sentiment.checkpoint import load_start, save_checkpoint
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
-    from sentiment.encoded import join_encoded, load_encoded, load_tensors
+    from sentiment.encoded import LABELLED_DTYPES, join_encoded, load_encoded, load_tensors, take_encoded
     from sentiment.errors import InputError
     from sentiment.files import write_json
     from sentiment.model import ModelConfig, initial_model
@@ -52,10 +52,17 @@ def train(params: Params) -> None:
         return model
 
     model = new_model()
-    training, validation, unsup = (load_encoded(ENCODED[split]) for split in ("train", "validation", "unsup"))
-    if config.virtual and not len(unsup):
-        raise InputError("train.virtual is for unlabelled reviews, of which the corpus has none; set it to 0")
-    unlabelled = unsup if config.virtual else None
+    known, validation, unsup = (load_encoded(ENCODED[split]) for split in ("train", "validation", "unsup"))
+    labelled = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
+    training = take_encoded(known, labelled)
+    unlabelled = None
+    if config.virtual or config.entropy:
+        is_left = torch.ones(len(known), dtype=torch.bool).index_fill(0, labelled, False)
+        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), unsup)
+        if not len(unlabelled):
+            raise InputError(
+                "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
+            )
 
     with joined(device, params.train.processes) as rank:
         if rank == 0:

@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.batches import pad_batch
 from sentiment.model import Classifier
-from sentiment.objective import Objective, ObjectiveConfig, direction, spread
+from sentiment.objective import Objective, ObjectiveConfig, direction, entropy, spread
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -17,9 +17,9 @@ ROWS = torch.arange(len(REVIEWS))
 BATCH = pad_batch(REVIEWS, ROWS)
 
 
-def objective(model: Classifier, adversarial: float = 0.0, virtual: float = 0.0, epsilon: float = 2.0) -> Objective:
-    config = ObjectiveConfig(1000, "float32", adversarial, virtual, epsilon)
-    return Objective(model, REVIEWS, UNLABELLED, config, CPU)
+def objective(model: Classifier, **weights: float) -> Objective:
+    settings = {"adversarial": 0.0, "virtual": 0.0, "entropy": 0.0, "epsilon": 2.0, **weights}
+    return Objective(model, REVIEWS, UNLABELLED, ObjectiveConfig(1000, "float32", **settings), CPU)
 
 
 def radius(model: Classifier) -> float:
@@ -81,6 +81,31 @@ def test_the_virtual_term_by_its_formula() -> None:
     objective(models[1], virtual=0.5).backward(ROWS, rows)
     for one, other in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_the_entropy_term_by_its_formula() -> None:
+    models = [small_model(), small_model()]
+    rows = torch.tensor([2, 0])
+    batch = pad_batch(UNLABELLED, rows)
+    p = models[0](batch.tokens, batch.lengths).sigmoid()
+    in_doubt = -p * p.log() - (1 - p) * (1 - p).log()
+    (cross_entropy(models[0]).mean() + 0.5 * in_doubt.mean()).backward()
+    objective(models[1], entropy=0.5).backward(ROWS, rows)
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_the_entropy_and_its_gradient_by_hand() -> None:
+    # Of one half: log 2. Of three quarters: log 4 - 3/4 log 3, and d H / d z = - z p (1 - p). Of certainty: none.
+    assert entropy(torch.zeros(1)).item() == pytest.approx(math.log(2))
+    logits = torch.tensor([math.log(3)], requires_grad=True)
+    doubt = entropy(logits)
+    doubt.backward()
+    assert doubt.item() == pytest.approx(math.log(4) - 0.75 * math.log(3))
+    assert logits.grad is not None
+    assert logits.grad.item() == pytest.approx(-math.log(3) * 3 / 16)
+    assert entropy(torch.tensor([200.0, -200.0])).item() == 0.0
+    assert torch.autograd.gradcheck(entropy, torch.tensor([-2.0, 0.5], dtype=torch.float64, requires_grad=True))
 
 
 def kullback_leibler(logits: Tensor, others: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sentiment.corpus import SPLITS
 from sentiment.errors import InputError
-from sentiment.split import SPLITS_AND_VALIDATION, TRAIN, UNSUP, VALIDATION, assign_splits, hold_out, keys_of
+from sentiment.split import SPLITS_AND_VALIDATION, VALIDATION, assign_splits, draw_labelled, hold_out, keys_of
 
 LABELS = st.lists(st.integers(0, 1), min_size=4, max_size=60)
 
@@ -78,10 +78,15 @@ def test_only_training_reviews_are_held_out() -> None:
     assert SPLITS_AND_VALIDATION[: len(SPLITS)] == SPLITS
 
 
-def test_few_labels_leave_the_validation_split_as_it_is_and_the_rest_unlabelled() -> None:
-    splits, labels = np.repeat([TRAIN, UNSUP], [100, 10]).astype(np.int8), np.arange(110, dtype=np.int8) % 2
-    whole, few, fewer = (assign_splits(splits, labels, [], 0.3, 0, most) for most in (None, 40, 20))
-    assert [int((few == split).sum()) for split in (TRAIN, VALIDATION, UNSUP)] == [40, 30, 40]
-    assert np.array_equal(few == VALIDATION, whole == VALIDATION)
-    assert not np.any((fewer == TRAIN) & (few != TRAIN))  # each smaller set is part of the larger
-    assert np.array_equal(assign_splits(splits, labels, [], 0.3, 0, 1000), whole)
+def test_fewer_labels_are_among_more() -> None:
+    labels = np.arange(100, dtype=np.int8) % 2
+    whole, few, fewer = (draw_labelled(labels, count, 0) for count in (None, 40, 20))
+    assert whole.tolist() == draw_labelled(labels, 1000, 0).tolist() == list(range(100))
+    assert (len(few), len(fewer)) == (40, 20)
+    assert set(fewer) < set(few)
+    assert (np.diff(few) > 0).all()
+
+
+def test_labels_that_are_all_the_same_are_refused() -> None:
+    with pytest.raises(InputError, match=r"prepare\.labels: 1 training reviews.*all have one label"):
+        draw_labelled(np.array([0, 1] * 9, dtype=np.int8), 1, 0)

@@ -7,7 +7,7 @@ from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.predict import predict_logits
-from sentiment.train import Epoch, TrainConfig, average, rate_factor, train, train_on_all
+from sentiment.train import Epoch, TrainConfig, average, passes, rate_factor, train, train_on_all
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -24,9 +24,12 @@ CONFIG = TrainConfig(
     weight_decay=0.0,
     clip_norm=1.0,
     freeze_embeddings=False,
+    unfreezing=False,
+    rate_decay=1.0,
     averaging=0.0,
     adversarial=0.0,
     virtual=0.0,
+    entropy=0.0,
     epsilon=1.0,
 )
 
@@ -166,3 +169,28 @@ def test_the_rate_rises_and_falls(schedule: str, expected: list[float]) -> None:
     config = replace(CONFIG, warmup_share=1 / 3, schedule=schedule)
     found = [rate_factor(step, 6, config) for step in (0, 1, 2, 3, 5)]
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_unfreezing_trains_one_part_more_each_epoch() -> None:
+    config = replace(CONFIG, epochs=1, unfreezing=True, clip_norm=None)
+    model, before = small_model(), small_model().state_dict()
+    parts = {"output", "poolings", "layers", "embedding"}
+
+    def moved() -> set[str]:
+        return {name.split(".")[0] for name, now in model.state_dict().items() if not torch.equal(now, before[name])}
+
+    trained = []
+    for _ in passes(model, TRAINING, None, replace(config, epochs=3), CPU, lambda batches, epoch: batches):
+        trained.append(moved())
+    assert trained == [{"output", "poolings"}, {"output", "poolings", "layers"}, parts]
+
+
+def test_a_part_learns_more_slowly_the_lower_it_is() -> None:
+    # Of one step of Adam's, each weight's is the learning rate.
+    config = replace(CONFIG, epochs=1, batch_size=200, rate_decay=0.5)
+    model, before = small_model(), small_model().state_dict()
+    run(model, config)
+    now = model.state_dict()
+    steps = {name: (now[name] - before[name]).abs().max().item() for name in ("output.bias", "embedding.weight")}
+    assert steps["output.bias"] == pytest.approx(0.02, rel=1e-3)
+    assert steps["embedding.weight"] == pytest.approx(0.005, rel=1e-2)

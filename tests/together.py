@@ -15,7 +15,7 @@ from tests.conftest import small_model
 from tests.test_train import CONFIG, VALIDATION, easy_reviews
 
 CPU = torch.device("cpu")
-SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5, virtual=0.5)
+SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5, virtual=0.5, entropy=0.2)
 
 
 def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:

@@ -16,6 +16,9 @@ PADDING = 1  # the number, in `vocabulary.SPECIALS`, of the token that stands fo
 # The file that says which rows of the corpus, (n,) int64, each split holds.
 ROW_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
 
+# The file that says which of the training reviews, (n,) int64, may be learnt from with their labels.
+LABELLED_DTYPES = {"train": torch.int64}
+
 
 @dataclass(frozen=True)
 class EncodedReviews:
@@ -50,6 +53,16 @@ def load_encoded(path: Path) -> EncodedReviews:
     ):
         raise InputError(f"{path}: its offsets do not fit its tokens and labels; run the prepare stage again")
     return reviews
+
+
+def take_encoded(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
+    """Return the reviews `rows`, (n,) int64, in that order."""
+    lengths = reviews.lengths[rows]
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    # of each token taken: where it lies in its review, and so in all of them
+    places = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(lengths)
+    tokens = reviews.tokens[reviews.offsets[rows].repeat_interleave(lengths) + places]
+    return EncodedReviews(tokens, offsets, reviews.labels[rows])
 
 
 def join_encoded(first: EncodedReviews, second: EncodedReviews) -> EncodedReviews:

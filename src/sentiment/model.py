@@ -77,6 +77,10 @@ class Classifier(nn.Module):
             logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
         return logits / self.temperature
 
+    def parts(self) -> list[nn.Module]:
+        """Return the modules that have weights, from the output down to the embeddings."""
+        return [nn.ModuleList([self.output, *self.poolings]), *reversed(self.layers), self.embedding]
+
 
 def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:
     """Return an untrained model, its random weights from `seed`, its embeddings (V, E) those given."""

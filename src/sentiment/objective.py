@@ -1,6 +1,6 @@
-"""What training minimises: cross entropy, at each review and at the worst point near it.
+"""What training minimises: cross entropy, at each review and at the worst point near it, and doubt without labels.
 
-    L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + v mean_u KL(p(s_u), p(s_u + r_u))
+    L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + mean_u [ v KL(p(s_u), p(s_u + r_u)) + h H(p(s_u)) ]
 
     r_b = epsilon sigma g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
     r_u = epsilon sigma g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
@@ -16,15 +16,18 @@ epsilon means the same.
 They find r_u by a step of the power iteration, from a random start, since it is the first eigenvector of the Hessian of
 KL. With two classes this is p (1 - p) grad z grad z', of rank one, and the eigenvector grad z itself. Either sign is
 as bad to second order; towards z = 0, where p changes faster, it is worse.
+
+H(p) = - p log p - (1 - p) log(1 - p) is the entropy: the boundary is to run where there are few reviews, with a label
+or without (Grandvalet and Bengio 2005; beside the other terms, Sachan, Zaheer and Salakhutdinov 2019).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.nn.parallel import DistributedDataParallel
 
 from sentiment.batches import Batch, pad_batch, parts_of
@@ -35,6 +38,8 @@ from sentiment.processes import rank_and_count
 
 PRECISIONS = ("float32", "bfloat16")
 
+Loss = Callable[[Tensor], Tensor]  # of logits (B,), summed: ()
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
@@ -44,6 +49,7 @@ class ObjectiveConfig:
     precision: str  # of matrix products: one of PRECISIONS
     adversarial: float  # w; 0: no such term
     virtual: float  # v; 0: no such term
+    entropy: float  # h; 0: no such term
     epsilon: float
 
 
@@ -77,17 +83,23 @@ class Objective:
         share = torch.zeros((), device=self.device)
         if self.unlabelled is not None and unlabelled_rows is not None:
             for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
-                logits, worst = self.away_from_itself(batch)
-                self.step(batch, logits.sigmoid(), weight * self.config.virtual, worst, is_last=False)
+                if self.config.virtual:
+                    logits, worst = self.away_from_itself(batch)
+                    # for fixed p it has the gradient of KL(p, q): the two differ by the entropy of p
+                    divergence = cross_entropy(logits.sigmoid())
+                    self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
+                if self.config.entropy:
+                    self.step(batch, entropy, weight * self.config.entropy, None, is_last=False)
         for weight, batch, is_last in self.parts(self.labelled, rows):
+            loss = cross_entropy(batch.labels)
             if self.config.adversarial == 0:
-                share += self.step(batch, batch.labels, weight, None, is_last)
+                share += self.step(batch, loss, weight, None, is_last)
                 continue
             shift = self.no_shift(batch)
-            share += self.step(batch, batch.labels, weight, shift, is_last=False)
+            share += self.step(batch, loss, weight, shift, is_last=False)
             assert shift.grad is not None
             worst = self.radius() * direction(shift.grad)
-            self.step(batch, batch.labels, weight * self.config.adversarial, worst, is_last)
+            self.step(batch, loss, weight * self.config.adversarial, worst, is_last)
         return share / self.processes
 
     def parts(self, reviews: EncodedReviews, rows: Tensor) -> Iterator[tuple[float, Batch, bool]]:
@@ -99,18 +111,15 @@ class Objective:
         for number, part in enumerate(parts, start=1):
             yield weight, pad_batch(reviews, part), number == len(parts)
 
-    def step(self, batch: Batch, targets: Tensor, weight: float, shift: Tensor | None, is_last: bool) -> Tensor:
-        """Add the gradient of the weighted sum of CE with targets (B,), embeddings shifted; return that sum, ().
-
-        For fixed targets p it is the gradient of KL(p, q) too: the two differ by the entropy of p.
-        """
+    def step(self, batch: Batch, loss: Loss, weight: float, shift: Tensor | None, is_last: bool) -> Tensor:
+        """Add the gradient of the weighted loss of a batch, its embeddings shifted; return that loss, ()."""
         # DistributedDataParallel puts the mean over processes in place of the gradients: once, at the last step.
         with self.shared.no_sync() if self.shared and not is_last else nullcontext():
             with self.autocast:
                 logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift)
-            loss = weight * binary_cross_entropy_with_logits(logits, targets, reduction="sum")
-            loss.backward()
-        return loss.detach()
+            weighted = weight * loss(logits)
+            weighted.backward()
+        return weighted.detach()
 
     def away_from_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most; adds no gradient."""
@@ -129,6 +138,16 @@ class Objective:
         return torch.zeros(
             *batch.tokens.shape, self.model.embedding.embedding_dim, device=self.device, requires_grad=True
         )
+
+
+def cross_entropy(targets: Tensor) -> Loss:
+    """Return the sum of CE(y, z) as a function of z, (B,), for targets y, (B,)."""
+    return lambda logits: binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Return the sum, (), of H(p) = - p log p - (1 - p) log(1 - p) for p = sigmoid(z), logits z (B,)."""
+    return (softplus(logits) - logits * logits.sigmoid()).sum()
 
 
 def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from sentiment.corpus import SPLITS, read_batches
 from sentiment.errors import InputError
 
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
-TRAIN, UNSUP, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "unsup", "validation"))
+TRAIN, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "validation"))
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
@@ -55,20 +55,16 @@ def assign_splits(
     ties: Sequence[Keys],
     share: float,
     seed: int,
-    most: int | None = None,
 ) -> npt.NDArray[np.int8]:
     """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
 
-    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs. Of
-    the others at most `most`, drawn at random, stay in train; the rest count as unlabelled. Raises InputError if that
-    leaves one side without one of the labels.
+    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
+    Raises InputError if that leaves one side without one of the labels.
     """
     train = np.flatnonzero(splits == TRAIN)
     held_out = hold_out(labels[train], ties, share, seed)
     assigned = splits.copy()
     assigned[train[held_out]] = VALIDATION
-    if most is not None:
-        assigned[np.random.default_rng(seed).permutation(train[~held_out])[most:]] = UNSUP
     for split, name in ((VALIDATION, "validation"), (TRAIN, "train")):
         if len(np.unique(labels[assigned == split])) < 2:
             raise InputError(
@@ -76,6 +72,18 @@ def assign_splits(
                 "group are too many to hold them out together; give more, or split by review"
             )
     return assigned
+
+
+def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Return which of the training reviews may be learnt from with their labels, (n,), in ascending order.
+
+    `labels` is (N,). At most `count` are drawn, at random, so that of two counts the smaller's are among the greater's;
+    None takes all. Raises InputError if one of the labels is not among them.
+    """
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
+    if len(np.unique(labels[drawn])) < 2:
+        raise InputError(f"prepare.labels: {count} training reviews, drawn at random, all have one label; draw more")
+    return drawn
 
 
 def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -43,6 +43,8 @@ class TrainConfig(ObjectiveConfig):
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
     clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
     freeze_embeddings: bool  # keep the word vectors as they came
+    unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
+    rate_decay: float  # factor of the learning rate from each part to the one below it (the same)
     averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
 
 
@@ -88,7 +90,7 @@ def train(
 ) -> Epoch:
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
-    Unlabelled reviews are for the objective's virtual term. `on_epoch` is told of each epoch as it ends. Raises
+    Unlabelled reviews are for the objective's terms without labels. `on_epoch` is told of each epoch as it ends. Raises
     InputError if a loss is not finite: on a CPU before the update, on a GPU at the end of the epoch.
     """
     best: Epoch | None = None
@@ -151,8 +153,11 @@ def passes(
     model.to(device)
     model.embedding.weight.requires_grad_(not config.freeze_embeddings)
     averaged = copy.deepcopy(model) if config.averaging else model
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in model.parts()]
+    groups = [
+        {"params": part, "lr": config.learning_rate * config.rate_decay**depth} for depth, part in enumerate(parts)
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     steps = config.epochs * math.ceil(len(reviews) / config.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
     objective = Objective(model, reviews, unlabelled, config, device)
@@ -162,6 +167,7 @@ def passes(
     for number in range(1, config.epochs + 1):
         started = time.perf_counter()
         model.train()
+        still = [weight for part in parts[number:] for weight in part] if config.unfreezing else []
         loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         first_bad = torch.zeros((), dtype=torch.int64, device=device)  # position of the first loss that is not finite
         batches = shuffled_rows(reviews.lengths, config.batch_size, generator)
@@ -171,8 +177,10 @@ def passes(
             first_bad = torch.where((first_bad == 0) & ~loss.isfinite(), position, first_bad)
             if device.type == "cpu" or position == len(batches):
                 check(first_bad, number, len(batches))
+            for weight in still:
+                weight.grad = None  # so that the optimizer passes it by
             if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(weights, config.clip_norm)
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             schedule.step()
             step += 1
