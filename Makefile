@@ -29,7 +29,7 @@ ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of S
 
 .PHONY: show
 show:
-	@for stage in prepare train test; do echo; dvc metrics show metrics/$$stage.json; done
+	@for stage in prepare pretrain train test; do echo; dvc metrics show metrics/$$stage.json; done
 	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; dvc plots show
 
 predict: $(BIN)/.run  ## Score a text with the trained model: make predict TEXT="I would never call it dull."

@@ -11,6 +11,8 @@ METRICS = {
 
 DOWNLOADS = Path("downloads")  # finished and broken-off downloads, by sha256; known to neither git nor DVC
 
+RESUME = Path("resume")  # states of stages that were broken off, by their inputs; known to neither git nor DVC
+
 BEHAVIOUR = Path("examples/behaviour.csv")
 
 CORPUS = Path("data/corpus.parquet")
@@ -26,6 +28,7 @@ EMBEDDINGS = PREPARED / "embeddings.safetensors"
 BASELINE = Path("baseline/probabilities.safetensors")
 
 PRETRAINED = Path("pretrained/start.safetensors")
+PERPLEXITY = Path("pretrained/perplexity.csv")
 
 MODEL = Path("model")
 CURVES = Path("curves")

@@ -1,7 +1,8 @@
 """Read all text but the test and validation reviews, so that the classifier starts from more than word vectors."""
 
 from stages.params import Params
-from stages.paths import EMBEDDINGS, ENCODED, METRICS, PRETRAINED
+from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
+from stages.resume import saved_state
 from stages.run import run
 
 
@@ -14,12 +15,14 @@ def pretrain(params: Params) -> None:
     from sentiment.checkpoint import save_start
     from sentiment.device import choose_device, repeat_exactly, tune_memory
     from sentiment.encoded import PADDING, join_encoded, load_encoded, load_tensors
-    from sentiment.files import write_json
+    from sentiment.files import write_csv, write_json
     from sentiment.language import LanguageConfig, read
     from sentiment.model import ModelConfig, initial_model
 
     settings = params.pretrain
     model, figures = None, {}
+    curve: dict[str, list[float]] = {"epochs": [], "train": [], "held_out": []}
+    saved = saved_state("pretrain", params)
     if settings.enabled:
         tune_memory()
         device = choose_device()
@@ -41,19 +44,22 @@ def pretrain(params: Params) -> None:
         model = initial_model(first_layer, embeddings, settings.seed)
         text = join_encoded(load_encoded(ENCODED["train"]), load_encoded(ENCODED["unsup"]))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
-        for epoch in read(model, text, PADDING, config, device):
-            figures = {
-                "train_perplexity": round(math.exp(epoch.train_loss), 2),
-                "perplexity": round(math.exp(epoch.held_out_loss), 2),
-            }
+        for reading in read(model, text, PADDING, config, device, saved):
+            losses = {"train": reading.train_loss, "held_out": reading.held_out_loss}
+            perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
             print(
-                f"epoch {epoch.number}/{config.epochs}  perplexity {figures['train_perplexity']}  "
-                f"held out {figures['perplexity']}  {epoch.seconds:.1f} s",
+                f"epoch {reading.epochs:.1f}/{config.epochs}  perplexity {perplexities['train']:.2f}  "
+                f"held out {perplexities['held_out']:.2f}  {reading.seconds:.1f} s",
                 flush=True,
             )
+            for name, value in {"epochs": round(reading.epochs, 3), **perplexities}.items():
+                curve[name].append(value)
+        figures = {"perplexity": perplexities["held_out"], "train_perplexity": perplexities["train"]}
+    write_csv(PERPLEXITY, curve)
     save_start(PRETRAINED, model)
     for path in METRICS["pretrain"]:
         write_json(path, figures)
+    saved.remove()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from stages.paths import (
     EVALUATION,
     METRICS,
     MODEL,
+    PERPLEXITY,
     REPORT,
     VOCABULARY,
 )
@@ -34,7 +35,8 @@ def report(params: Params) -> None:
     from sentiment.files import sha256_of
     from sentiment.report import Report, write_report
 
-    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in ("test", "train", "prepare")}
+    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
+    metrics = {name: figures for name, figures in metrics.items() if figures}  # no language models, no perplexity
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
     page = Report(
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
@@ -75,7 +77,9 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
     best_epoch, test = metrics["train"]["best_epoch"], metrics["test"]
     predictions = read_columns(EVALUATION / "predictions.csv")
     behaviour = read_columns(EVALUATION / "behaviour.csv")
+    perplexity = curve(PERPLEXITY)
     return [
+        *([draw.perplexity(perplexity)] if perplexity["epochs"] else []),
         draw.loss_by_epoch(train, validation, best_epoch),
         draw.accuracy_by_epoch(accuracy, best_epoch),
         draw.confusion(Counter(zip(predictions["actual"], predictions["predicted"], strict=True)), LABELS),

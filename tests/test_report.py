@@ -26,6 +26,7 @@ def report(text: str = SCRIPT) -> Report:
         metrics={"test": {"accuracy": 0.5, "reviews": 4}},
         data={"sha256 of data/corpus.parquet": "0" * 64},
         figures=[
+            figures.perplexity({"epochs": [0.5, 1.0], "train": [900.0, 300.0], "held_out": [400.0, 250.0]}),
             figures.loss_by_epoch(by_epoch, by_epoch, 2),
             figures.confusion({("negative", "negative"): 5, ("positive", "negative"): 1}, ("negative", "positive")),
             figures.gradient_by_distance({"distance": [0.0, 1.0, 2.0], "log10_norm": [-1.0, -37.9, -37.9]}),
@@ -65,7 +66,7 @@ def test_the_page_opens_in_a_browser_without_errors_or_network(
     assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out to the side"
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     shown = page.evaluate("[...document.images].map(image => image.currentSrc)")
-    assert len(set(shown)) == 3
+    assert len(set(shown)) == 4
     ink = page.evaluate("getComputedStyle(document.body).color")
     assert ink == {"light": "rgb(28, 28, 28)", "dark": "rgb(230, 230, 230)"}[scheme]
     assert page.locator("article script, article img").count() == 0

@@ -9,6 +9,7 @@ The modules, in the order in which the data meets them; each imports only from t
     pieces                           pieces of text, cut as spaCy cuts them
     tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
     encoded                          ragged token ids and labels
+    resume                           what a training that was broken off goes on from
     ragged                           the same, from Arrow's lists into tensors and files
     vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
     batches                          padded batches of like length

@@ -77,12 +77,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
 
-def load_tensors(path: Path, dtypes: dict[str, torch.dtype]) -> dict[str, Tensor]:
-    """Read tensors of exactly these names and dtypes; raises InputError if the file holds anything else."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors of any names and dtypes; raises InputError if the file holds anything else."""
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: is not a readable file of tensors: {error}") from error
+
+
+def load_tensors(path: Path, dtypes: dict[str, torch.dtype]) -> dict[str, Tensor]:
+    """Read tensors of exactly these names and dtypes; raises InputError if the file holds anything else."""
+    tensors = read_tensors(path)
     found = {name: tensor.dtype for name, tensor in tensors.items()}
     if found != dtypes:
         raise InputError(f"{path}: must hold the tensors {dtypes}; got {found}")

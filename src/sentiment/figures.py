@@ -38,6 +38,20 @@ class Figure(NamedTuple):
     dark: str  # SVG
 
 
+def perplexity(curve: Columns) -> Figure:
+    """Draw the curves of epochs, train and held_out."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        axes.plot(curve["epochs"], curve["train"], marker=".", label="training")
+        axes.plot(curve["epochs"], curve["held_out"], marker=".", label="held out")
+        axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
+        axes.legend()
+
+    return _drawn(
+        "Language models", "Perplexity of the next token, over both directions; of training with dropout.", draw
+    )
+
+
 def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figure:
     """Draw two curves of step and loss."""
 

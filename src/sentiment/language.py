@@ -7,7 +7,8 @@ classifier's own modules: what is learnt here is in it afterwards. p is an adapt
 which rare words have shorter vectors; the vocabulary is sorted by frequency, as that asks for.
 
 The texts, shuffled, each with a boundary behind it, are laid end to end and cut into B streams of equal length, which
-are read side by side, T tokens at a time. The state is carried from one window to the next, the gradient is not.
+are read side by side, T tokens at a time. The state is carried from one window to the next, the gradient is not. Ten
+times an epoch a reading is reported, and all that is needed to go on from there is saved.
 """
 
 import math
@@ -24,8 +25,10 @@ from sentiment.errors import InputError
 from sentiment.model import Classifier, Dropout
 from sentiment.objective import autocast
 from sentiment.recurrent import Layer
+from sentiment.resume import Saved, optimizer_state, random_state, restore_optimizer, restore_random
 
 FREQUENT = (0.08, 0.4)  # shares of the vocabulary: the softmax's head, and up to where its first tail goes
+REPORTS = 10  # an epoch
 
 State = Tensor | tuple[Tensor, ...] | None  # that a cell carries on; an LSTM's is h and c
 
@@ -46,12 +49,12 @@ class LanguageConfig:
 
 
 class Reading(NamedTuple):
-    """An epoch."""
+    """How far it has come."""
 
-    number: int  # from 1
-    train_loss: float  # nats a token, mean over the directions, dropout on
+    epochs: float  # read so far
+    train_loss: float  # nats a token, mean over the directions and since the last report, dropout on
     held_out_loss: float  # the same of the reviews held out, dropout off
-    seconds: float
+    seconds: float  # since the last report, of training and judging
 
 
 class LanguageModels(nn.Module):
@@ -83,11 +86,17 @@ class LanguageModels(nn.Module):
 
 
 def read(
-    model: Classifier, reviews: EncodedReviews, boundary: int, config: LanguageConfig, device: torch.device
+    model: Classifier,
+    reviews: EncodedReviews,
+    boundary: int,
+    config: LanguageConfig,
+    device: torch.device,
+    saved: Saved | None = None,
 ) -> Iterator[Reading]:
-    """Train the embeddings and the first layer of `model` in place, one epoch after the other.
+    """Train the embeddings and the first layer of `model` in place, and report on it.
 
-    `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
+    `boundary` is the token that stands between two reviews. What `saved` holds is reported again and gone on from.
+    Raises InputError if there is too little text.
     """
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
@@ -101,31 +110,78 @@ def read(
     length = len(streams_of(reviews, rows, boundary, config.streams))
     if min(length, len(judged)) < 2:
         raise InputError(f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams")
-    steps = config.epochs * math.ceil((length - 1) / config.window)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / steps)
+    an_epoch = math.ceil((length - 1) / config.window)  # steps
+    steps = config.epochs * an_epoch
+    reports = {math.ceil(an_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}  # steps into an epoch
 
-    for number in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        models.train()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        carried: list[State] = [None] * directions
-        order = rows[torch.randperm(len(rows), generator=generator)]
+    step = 0
+    readings: list[Reading] = []
+    carried: list[State] = [None] * directions
+    if saved is not None and (state := saved.load()):
+        models.load_state_dict(state["models"])
+        restore_optimizer(optimizer, state["optimizer"])
+        restore_random(state["random"], device)
+        carried = [state_in(state["carried"], direction, device) for direction in range(directions)]
+        readings = [Reading(*row) for row in state["readings"]["rows"].tolist()]
+        step = int(state["step"]["taken"])
+        yield from readings
+
+    for epoch in range(config.epochs):
+        order = rows[torch.randperm(len(rows), generator=generator)]  # drawn for epochs that are past, too
+        begun = step - epoch * an_epoch  # steps of this epoch that were taken before
+        if begun >= an_epoch:
+            continue
+        if begun == 0:
+            carried = [None] * directions
         streams = streams_of(reviews, order, boundary, config.streams).to(device)
-        for windows in windows_of(streams, directions, config.window):
+        models.train()
+        loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=device), 0, time.perf_counter()
+        for place, windows in enumerate(windows_of(streams, directions, config.window), start=1):
+            if place <= begun:
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * (1.0 - step / steps)
             optimizer.zero_grad()
             with autocast(config.precision, device):
                 loss, carried = models(windows, carried)
             loss.backward()
             nn.utils.clip_grad_norm_(models.parameters(), config.clip_norm)
             optimizer.step()
-            schedule.step()
+            step += 1
             loss_sum += loss.detach() * (len(windows[0]) - 1)
-        yield Reading(
-            number=number,
-            train_loss=loss_sum.item() / (length - 1),
-            held_out_loss=judge(models, judged, config.window),
-            seconds=time.perf_counter() - started,
-        )
+            tokens += len(windows[0]) - 1
+            if place not in reports:
+                continue
+            train_loss, held_out_loss = loss_sum.item() / tokens, judge(models, judged, config.window)
+            readings.append(Reading(step / an_epoch, train_loss, held_out_loss, time.perf_counter() - started))
+            if saved is not None:
+                saved.save(
+                    {
+                        "models": models.state_dict(),
+                        "optimizer": optimizer_state(optimizer),
+                        "random": random_state(device),
+                        "carried": {
+                            f"{n}.{part}": t for n, state in enumerate(carried) for part, t in tensors_of(state)
+                        },
+                        "readings": {"rows": torch.tensor(readings, dtype=torch.float64)},
+                        "step": {"taken": torch.tensor(step)},
+                    }
+                )
+            yield readings[-1]
+            models.train()
+            loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
+
+
+def tensors_of(state: State) -> Iterator[tuple[int, Tensor]]:
+    """Yield the tensors of a state with their numbers."""
+    if state is not None:
+        yield from enumerate(state if isinstance(state, tuple) else (state,))
+
+
+def state_in(saved: dict[str, Tensor], direction: int, device: torch.device) -> State:
+    """Return the state of a direction, from 0, out of its numbered parts."""
+    parts = [tensor.to(device) for name, tensor in sorted(saved.items()) if name.startswith(f"{direction}.")]
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def judge(models: LanguageModels, streams: Tensor, window: int) -> float:

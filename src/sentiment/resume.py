@@ -1,0 +1,69 @@
+"""The state of a training that was broken off, from which it goes on to the same bytes as if it had not been."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sentiment.encoded import read_tensors, save_tensors
+from sentiment.files import remove
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file of tensors, in groups."""
+
+    path: Path
+
+    def load(self) -> dict[str, dict[str, Tensor]]:
+        """Return what was saved last, by group and name; no groups if nothing was. Raises InputError if damaged."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        if self.path.exists():
+            for name, tensor in read_tensors(self.path).items():
+                group, _, rest = name.partition("/")
+                # a copy of its own, since where numbers lie decides how some kernels add them up
+                groups.setdefault(group, {})[rest] = tensor.clone()
+        return groups
+
+    def save(self, groups: Mapping[str, Weights]) -> None:
+        """Replace what was saved."""
+        tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
+        save_tensors(self.path, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
+
+    def remove(self) -> None:
+        """Forget what was saved: the training has come to its end."""
+        remove(self.path)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimizer knows of each weight: its moments, how many steps it has taken."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": tensor for number, tensors in state.items() for name, tensor in tensors.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Weights) -> None:
+    """Undo `optimizer_state`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in saved.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = tensor
+    groups: Any = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of the random numbers that dropout draws."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def restore_random(saved: Weights, device: torch.device) -> None:
+    """Undo `random_state`."""
+    torch.set_rng_state(saved["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(saved["cuda"], device)
