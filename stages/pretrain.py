@@ -2,7 +2,7 @@
 
 from stages.params import Params
 from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
-from stages.resume import saved_state
+from stages.resume import saved_states
 from stages.run import run
 
 
@@ -22,7 +22,7 @@ def pretrain(params: Params) -> None:
     settings = params.pretrain
     model, figures = None, {}
     curve: dict[str, list[float]] = {"epochs": [], "train": [], "held_out": []}
-    saved = saved_state("pretrain", params)
+    (saved,) = saved_states("pretrain", params, "models")
     if settings.enabled:
         tune_memory()
         device = choose_device()

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 PIPELINE = Path("dvc.yaml")
 
 
-def saved_state(stage: str, params: Params) -> "Saved":
-    """Return the place of a stage's state, by its inputs; say if there is one; remove those of other inputs."""
+def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["Saved"]:
+    """Return where the states of a stage's parts are saved, by its inputs.
+
+    The first process says whether there are any, and removes those of other inputs.
+    """
+    from sentiment.files import remove
     from sentiment.resume import Saved
 
-    saved = Saved(RESUME / stage / f"{digest_of_inputs(stage, params)}.safetensors")
-    for other in set(saved.path.parent.glob("*")) - {saved.path}:
-        print(f"{other}: is of other data, parameters or code than now; begun anew", flush=True)
-        other.unlink()
-    if saved.path.exists():
-        print(f"going on from {saved.path}", flush=True)
-    return saved
+    folder, digest = RESUME / stage, digest_of_inputs(stage, params)
+    states = [Saved(folder / f"{digest}-{part}.safetensors") for part in parts]
+    for path in sorted(folder.glob("*")) if rank == 0 else []:
+        if path in [saved.path for saved in states]:
+            print(f"going on from {path}", flush=True)
+        else:
+            print(f"{path}: is of other data, parameters or code than now; begun anew", flush=True)
+            remove(path)
+    return states
 
 
 def digest_of_inputs(stage: str, params: Params) -> str:

@@ -28,4 +28,5 @@ def one_line_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: is not there; run the stages before this one, as dvc repro does")
     except KeyboardInterrupt:
+        print("stopped; the same command goes on, pretrain and train from the state they saved last", file=sys.stderr)
         sys.exit(130)  # what a shell reports for Ctrl-C

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stages.params import Params
 from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
+from stages.resume import saved_states
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -65,20 +66,21 @@ def train(params: Params) -> None:
             )
 
     with joined(device, params.train.processes) as rank:
+        chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
             slower = config.precision == "bfloat16" and not multiplies_bfloat16(device)
             precision = "float32, for want of instructions for bfloat16" if slower else config.precision
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
-            best = fit(model, training, validation, config, device, report, progress, unlabelled)
+            best = fit(model, training, validation, config, device, report, progress, unlabelled, chosen)
         logits = predict_logits(model, validation, device).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
             model = new_model()
             every_review = join_encoded(training, validation)
             tell = show if rank == 0 else lambda done: None
-            train_on_all(model, every_review, config, best.number, device, tell, progress, unlabelled)
+            train_on_all(model, every_review, config, best.number, device, tell, progress, unlabelled, refitted)
         model.temperature.fill_(temperature)
     if rank == 0:
         save_checkpoint(MODEL, model, VOCABULARY)
@@ -91,6 +93,8 @@ def train(params: Params) -> None:
         }
         for path in METRICS["train"]:
             write_json(path, figures)
+        for saved in (chosen, refitted):
+            saved.remove()
 
 
 @contextmanager

@@ -1,13 +1,18 @@
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.predict import predict_logits
-from sentiment.train import Epoch, TrainConfig, average, passes, rate_factor, train, train_on_all
+from sentiment.resume import Saved
+from sentiment.train import Epoch, TrainConfig, Training, Watch, average, rate_factor, train, train_on_all
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -78,6 +83,48 @@ def test_two_runs_give_the_same_bits() -> None:
         run(model, replace(CONFIG, epochs=2))
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("batches", [10, 25, 40, 70])
+@pytest.mark.parametrize(
+    "changes", [{}, {"averaging": 0.0, "virtual": 0.0}, {"unfreezing": True, "schedule": "linear"}]
+)
+def test_one_that_was_broken_off_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("sentiment.train.SECONDS_TO_SAVE", 0.0)
+    monkeypatch.setattr("sentiment.train.STEPS_TO_LOOK", 8)
+    config = replace(CONFIG, epochs=3, **{"averaging": 0.9, "adversarial": 0.5, "virtual": 0.5, **changes})
+    left = batches
+
+    def until_killed(rows: list[Tensor], epoch: int) -> Iterator[Tensor]:
+        nonlocal left
+        for row in rows:
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            yield row
+
+    def run_on(watch: Watch, saved: Saved | None) -> tuple[dict[str, Tensor], list[Epoch]]:
+        model = small_model(dropout_embedding=0.3)
+        epochs: list[Epoch] = []
+        train(model, TRAINING, VALIDATION, config, CPU, epochs.append, watch, easy_reviews(90, 2), saved)
+        return model.state_dict(), epochs
+
+    saved = Saved(tmp_path / "state.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        run_on(until_killed, saved)
+    torch.rand(3)  # other programs draw other numbers
+    left = 3 * 25
+    resumed, its_epochs = run_on(until_killed, saved)
+    assert (
+        3 * 25 - left == 3 * 25 - batches // 25 * 25 - batches % 25 // 8 * 8
+    )  # no more again than since the last saving
+    whole, epochs = run_on(lambda rows, epoch: rows, None)
+    assert [epoch[:4] for epoch in its_epochs] == [epoch[:4] for epoch in epochs]  # all but the speed
+    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+    again, _ = run_on(lambda rows, epoch: pytest.fail("there is nothing left to train"), saved)
+    assert all(torch.equal(again[name], weights) for name, weights in whole.items())
 
 
 def test_a_batch_in_parts_is_the_same_batch() -> None:
@@ -180,7 +227,7 @@ def test_unfreezing_trains_one_part_more_each_epoch() -> None:
         return {name.split(".")[0] for name, now in model.state_dict().items() if not torch.equal(now, before[name])}
 
     trained = []
-    for _ in passes(model, TRAINING, None, replace(config, epochs=3), CPU, lambda batches, epoch: batches):
+    for _ in Training(model, TRAINING, None, replace(config, epochs=3), CPU).passes(lambda batches, epoch: batches):
         trained.append(moved())
     assert trained == [{"output", "poolings"}, {"output", "poolings", "layers"}, parts]
 

@@ -82,6 +82,15 @@ def rank_and_count() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def stack_over_processes(values: Tensor) -> Tensor:
+    """Return, in all P processes, the values of each, (P, ...)."""
+    if not dist.is_initialized():
+        return values[None]
+    shares = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(shares, values)
+    return torch.stack(shares)
+
+
 def sum_over_processes(values: Tensor) -> Tensor:
     """Return, in all processes, the sum of their values."""
     if dist.is_initialized():

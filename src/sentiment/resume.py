@@ -11,7 +11,7 @@ from torch import Tensor
 from sentiment.encoded import read_tensors, save_tensors
 from sentiment.files import remove
 
-Weights = Mapping[str, Tensor]
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Saved:
 
     path: Path
 
-    def load(self) -> dict[str, dict[str, Tensor]]:
+    def load(self) -> dict[str, Weights]:
         """Return what was saved last, by group and name; no groups if nothing was. Raises InputError if damaged."""
-        groups: dict[str, dict[str, Tensor]] = {}
+        groups: dict[str, Weights] = {}
         if self.path.exists():
             for name, tensor in read_tensors(self.path).items():
                 group, _, rest = name.partition("/")

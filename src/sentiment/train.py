@@ -3,8 +3,9 @@
 What is validated and kept is the running mean of the weights, which is better than any of the weights it is the mean
 of: it has come further, and is rid of the noise of the last steps (Polyak and Juditsky 1992).
 
-Nothing in it waits for a GPU but the end of an epoch. Several processes (see `processes`) share each batch: process r
-of P takes every P-th of its reviews from the r-th on, which are of like length, and their gradients are averaged.
+Nothing in it waits for a GPU but the end of an epoch, and the saving of what it takes to go on after a kill. Several
+processes (see `processes`) share each batch: process r of P takes every P-th of its reviews from the r-th on, which
+are of like length, and their gradients are averaged.
 """
 
 import copy
@@ -26,7 +27,11 @@ from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.objective import Objective, ObjectiveConfig
 from sentiment.predict import predict_logits
-from sentiment.processes import rank_and_count, sum_over_processes
+from sentiment.processes import rank_and_count, stack_over_processes, sum_over_processes
+from sentiment.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
+
+SECONDS_TO_SAVE = 120.0  # between two savings within an epoch
+STEPS_TO_LOOK = 16  # between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Pass(NamedTuple):
     number: int  # from 1
     model: Classifier  # with the weights to be judged by: the mean, where one is kept
     train_loss: float  # mean over the pass, dropout on, in nats
-    seconds: float
+    reviews: int  # since it began, or was gone on with
+    seconds: float  # of these
 
 
 class Epoch(NamedTuple):
@@ -77,6 +83,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # factor of the rate, by the
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
 }
 
+NO_ROWS = {"rows": torch.empty(0, len(Epoch._fields), dtype=torch.float64)}
+
 
 def train(
     model: Classifier,
@@ -87,15 +95,21 @@ def train(
     on_epoch: Callable[[Epoch], None],
     watch: Watch = lambda batches, epoch: batches,
     unlabelled: EncodedReviews | None = None,
+    saved: Saved | None = None,
 ) -> Epoch:
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
-    Unlabelled reviews are for the objective's terms without labels. `on_epoch` is told of each epoch as it ends. Raises
-    InputError if a loss is not finite: on a CPU before the update, on a GPU at the end of the epoch.
+    Unlabelled reviews are for the objective's terms without labels. `on_epoch` is told of each epoch as it ends; of
+    those that `saved` holds, at once. Raises InputError if a loss is not finite: on a CPU before the update, on a GPU
+    at the end of the epoch.
     """
-    best: Epoch | None = None
-    best_weights: dict[str, Tensor] = {}
-    for done in passes(model, training, unlabelled, config, device, watch):
+    run = Training(model, training, unlabelled, config, device, saved)
+    epochs = [Epoch(round(number), *figures) for number, *figures in run.beside.get("epochs", NO_ROWS)["rows"].tolist()]
+    for epoch in epochs:
+        on_epoch(epoch)
+    passes = run.passes(watch)
+    while not is_over(epochs, config):
+        done = next(passes)
         started = time.perf_counter()
         validation_loss, validation_accuracy = validate(done.model, validation, device)
         epoch = Epoch(
@@ -104,18 +118,29 @@ def train(
             validation_loss=validation_loss,
             validation_accuracy=validation_accuracy,
             seconds=done.seconds + time.perf_counter() - started,
-            reviews_per_second=len(training) / done.seconds,
+            reviews_per_second=done.reviews / done.seconds,
         )
+        epochs.append(epoch)
+        if best_of(epochs) is epoch:
+            run.beside["best"] = {name: weight.detach().clone() for name, weight in done.model.state_dict().items()}
+        run.beside["epochs"] = {"rows": torch.tensor(epochs, dtype=torch.float64)}
+        run.save()
         on_epoch(epoch)
-        if best is None or epoch.validation_loss < best.validation_loss:
-            best = epoch
-            best_weights = {name: weight.detach().clone() for name, weight in done.model.state_dict().items()}
-        elif config.patience is not None and epoch.number - best.number >= config.patience:
-            break
 
-    assert best is not None, "there is at least one epoch"
-    model.load_state_dict(best_weights)
-    return best
+    model.load_state_dict(run.beside["best"])
+    return best_of(epochs)
+
+
+def best_of(epochs: list[Epoch]) -> Epoch:
+    """Return the first of the epochs that have the least validation loss."""
+    return min(epochs, key=lambda epoch: epoch.validation_loss)
+
+
+def is_over(epochs: list[Epoch], config: TrainConfig) -> bool:
+    """Return whether there have been enough epochs, or too many without a better one."""
+    if not epochs or len(epochs) == config.epochs:
+        return bool(epochs)
+    return config.patience is not None and len(epochs) - best_of(epochs).number >= config.patience
 
 
 def train_on_all(
@@ -127,69 +152,131 @@ def train_on_all(
     on_pass: Callable[[Pass], None],
     watch: Watch = lambda batches, epoch: batches,
     unlabelled: EncodedReviews | None = None,
+    saved: Saved | None = None,
 ) -> None:
     """Train `model` in place for as many epochs as were found best, with nothing left to judge it by."""
-    for done in islice(passes(model, reviews, unlabelled, config, device, watch), epochs):
+    run = Training(model, reviews, unlabelled, config, device, saved)
+    for done in islice(run.passes(watch), epochs - run.passes_done):
+        run.save()
         on_pass(done)
-        last = done.model
-    model.load_state_dict(last.state_dict())
+    model.load_state_dict(run.averaged.state_dict())
 
 
-def passes(
-    model: Classifier,
-    reviews: EncodedReviews,
-    unlabelled: EncodedReviews | None,
-    config: TrainConfig,
-    device: torch.device,
-    watch: Watch,
-) -> Iterator[Pass]:
-    """Train `model` in place, one epoch after the other.
+class Training:
+    """A model that is being trained, and all that it takes to go on with that in another process."""
 
-    An epoch is once through the labelled reviews; each of their batches has one of unlabelled reviews at its side.
-    """
-    rank, _ = rank_and_count()
-    generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed + rank)  # dropout's numbers
-    model.to(device)
-    model.embedding.weight.requires_grad_(not config.freeze_embeddings)
-    averaged = copy.deepcopy(model) if config.averaging else model
-    parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in model.parts()]
-    groups = [
-        {"params": part, "lr": config.learning_rate * config.rate_decay**depth} for depth, part in enumerate(parts)
-    ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
-    steps = config.epochs * math.ceil(len(reviews) / config.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
-    objective = Objective(model, reviews, unlabelled, config, device)
-    beside = endless_batches(unlabelled, config) if unlabelled is not None else repeat(None)
-    step = 0
+    def __init__(
+        self,
+        model: Classifier,
+        reviews: EncodedReviews,
+        unlabelled: EncodedReviews | None,
+        config: TrainConfig,
+        device: torch.device,
+        saved: Saved | None = None,
+    ) -> None:
+        self.rank, _ = rank_and_count()
+        self.order = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed + self.rank)  # dropout's numbers
+        self.model = model.to(device)
+        model.embedding.weight.requires_grad_(not config.freeze_embeddings)
+        self.averaged = copy.deepcopy(model) if config.averaging else model
+        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in model.parts()]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": part} for part in self.parts], weight_decay=config.weight_decay, fused=True
+        )
+        self.objective = Objective(model, reviews, unlabelled, config, device)
+        self.lengths = reviews.lengths
+        self.unlabelled = unlabelled
+        self.config, self.device = config, device
+        self.an_epoch = math.ceil(len(reviews) / config.batch_size)  # steps
+        self.step = 0  # steps taken
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this pass
+        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # its first loss that is not finite, from 1
+        self.beside: dict[str, Weights] = {}  # what the caller wants to be saved with it
+        self.saved, self.saved_at = saved, time.monotonic()
+        if saved is not None and (groups := saved.load()):
+            self.restore(groups)
 
-    for number in range(1, config.epochs + 1):
-        started = time.perf_counter()
-        model.train()
-        still = [weight for part in parts[number:] for weight in part] if config.unfreezing else []
-        loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        first_bad = torch.zeros((), dtype=torch.int64, device=device)  # position of the first loss that is not finite
-        batches = shuffled_rows(reviews.lengths, config.batch_size, generator)
-        for position, rows in enumerate(watch(batches, number), start=1):
-            optimizer.zero_grad()
-            loss = objective.backward(rows, next(beside))
-            first_bad = torch.where((first_bad == 0) & ~loss.isfinite(), position, first_bad)
-            if device.type == "cpu" or position == len(batches):
-                check(first_bad, number, len(batches))
-            for weight in still:
-                weight.grad = None  # so that the optimizer passes it by
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            if averaged is not model:
-                # keeps less at first, so that the untrained weights are soon forgotten
-                average(averaged, model, min(config.averaging, step / (10 + step)))
-            loss_sum += loss * len(rows)
-        train_loss = sum_over_processes(loss_sum).item() / len(reviews)  # waits for the device
-        yield Pass(number, averaged, train_loss, time.perf_counter() - started)
+    @property
+    def passes_done(self) -> int:
+        """Return how many times it went through all labelled reviews."""
+        return self.step // self.an_epoch
+
+    def passes(self, watch: Watch) -> Iterator[Pass]:
+        """Train, once through the labelled reviews after the other, from where it stands.
+
+        Each of their batches has one of unlabelled reviews at its side.
+        """
+        config, steps = self.config, self.config.epochs * self.an_epoch
+        endless = endless_batches(self.unlabelled, config) if self.unlabelled is not None else repeat(None)
+        beside: Iterator[Tensor | None] = islice(endless, self.step, None)
+        for number in range(1, config.epochs + 1):
+            batches = shuffled_rows(self.lengths, config.batch_size, self.order)
+            begun = self.step - (number - 1) * self.an_epoch  # steps of this pass that were taken before
+            if begun >= self.an_epoch:
+                continue
+            started = time.perf_counter()
+            self.model.train()
+            still = [weight for part in self.parts[number:] for weight in part] if config.unfreezing else []
+            for position, rows in enumerate(watch(batches[begun:], number), start=begun + 1):
+                self.optimizer.zero_grad()
+                loss = self.objective.backward(rows, next(beside))
+                self.first_bad = torch.where((self.first_bad == 0) & ~loss.isfinite(), position, self.first_bad)
+                if self.device.type == "cpu" or position == len(batches):
+                    check(self.first_bad, number, len(batches))
+                for weight in still:
+                    weight.grad = None  # so that the optimizer passes it by
+                if config.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+                for depth, group in enumerate(self.optimizer.param_groups):
+                    group["lr"] = (
+                        config.learning_rate * config.rate_decay**depth * rate_factor(self.step, steps, config)
+                    )
+                self.optimizer.step()
+                self.step += 1
+                if self.averaged is not self.model:
+                    # keeps less at first, so that the untrained weights are soon forgotten
+                    average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
+                self.loss_sum += loss * len(rows)
+                if position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time():
+                    self.save()
+            train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
+            done = sum(len(rows) for rows in batches[begun:])
+            self.loss_sum, self.first_bad = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_bad)
+            yield Pass(number, self.averaged, train_loss, done, time.perf_counter() - started)
+
+    def is_time(self) -> bool:
+        """Return whether the last state was saved long ago, by the clock of the first process."""
+        late = self.rank == 0 and time.monotonic() - self.saved_at >= SECONDS_TO_SAVE
+        return self.saved is not None and bool(sum_over_processes(torch.tensor(float(late), device=self.device)))
+
+    def save(self) -> None:
+        """Save all that it takes to go on from here; each process gives its share, and the first one writes."""
+        if self.saved is None:
+            return
+        shares = {"loss_sum": self.loss_sum, "first_bad": self.first_bad, **random_state(self.device)}
+        groups = {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged is not self.model else {},
+            "optimizer": optimizer_state(self.optimizer),
+            "step": {"taken": torch.tensor(self.step)},
+            "shares": {name: stack_over_processes(share.to(self.device)) for name, share in shares.items()},
+        }
+        if self.rank == 0:
+            self.saved.save(groups | self.beside)
+        self.saved_at = time.monotonic()
+
+    def restore(self, groups: dict[str, Weights]) -> None:
+        """Undo `save`."""
+        self.model.load_state_dict(groups.pop("model"))
+        if self.averaged is not self.model:
+            self.averaged.load_state_dict(groups.pop("averaged"))
+        restore_optimizer(self.optimizer, groups.pop("optimizer"))
+        self.step = int(groups.pop("step")["taken"])
+        shares = {name: share[self.rank] for name, share in groups.pop("shares").items()}
+        self.loss_sum, self.first_bad = (shares.pop(name).to(self.device) for name in ("loss_sum", "first_bad"))
+        restore_random(shares, self.device)
+        self.beside = groups
 
 
 def endless_batches(reviews: EncodedReviews, config: TrainConfig) -> Iterator[Tensor]:
