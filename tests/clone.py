@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
 STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
+OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
 
 
 class Clone:
@@ -39,12 +40,20 @@ class Clone:
 
     def run(self, *command: str, status: int | None = 0) -> str:
         """Run a command that ends with a status; None: any but 0."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-        environment["DVC_SITE_CACHE_DIR"] = str(self.folder / ".dvc" / "tmp" / "site")  # DVC's own is below /var/tmp
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600)
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=600
+        )
         assert result.returncode == status or (status is None and result.returncode), result.stdout + result.stderr
         return result.stdout + result.stderr
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that commands run with."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.folder / ".dvc" / "tmp" / "site"),  # DVC's own is below /var/tmp
+        }
 
     def dvc(self, *arguments: str, status: int | None = 0) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, status=status)
@@ -60,7 +69,6 @@ class Clone:
 
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
-        tops = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")
-        outputs = [path for top in tops for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
+        outputs = [path for top in OUTPUTS for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
         outputs.append(self.folder / "report.html")
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}

@@ -1,0 +1,116 @@
+"""Kill the pipeline at random moments, run it again, and compare what comes of it with an undisturbed run.
+
+    python -m benchmarks.faults --rounds 60
+
+Each round starts from nothing: no outputs, no cache, no lock. One stage after the other gets its turn. It is killed,
+and DVC with it, by SIGKILL, SIGTERM or SIGINT, at a moment drawn from the time that it takes undisturbed. Then
+`dvc repro` must end well, with the same bytes in every output. Prints a line a round and a table; the exit status is 1
+if anything differs.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+from tests.clone import OUTPUTS, STAGES, Clone
+
+SETTINGS = [
+    *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=3", "train.refit=true", "train.virtual=0.5"),
+    *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
+]
+KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+def campaign(clone: Clone, rounds: int, seed: int) -> int:
+    """Run so many rounds, print what came of each, and return how many ended in other bytes."""
+    draw = random.Random(seed)  # noqa: S311, of moments, not of secrets
+    clone.experiment(*SETTINGS)
+    clear(clone)
+    seconds = time_stages(clone)
+    expected = clone.digests()
+    tally: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
+    for number in range(rounds):
+        stage, kind = STAGES[number % len(STAGES)], draw.choice(KINDS)
+        moment = draw.uniform(0.0, seconds[stage])
+        clear(clone)
+        hit = kill(clone, stage, moment, kind)
+        resumed = "going on from" in clone.dvc("repro")
+        found = clone.digests()
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        left = [str(path) for path in (*clone.folder.rglob("*.partial"), *clone.folder.rglob("resume/*/*"))]
+        tally[stage].update(rounds=1, hit=hit, resumed=resumed, differ=bool(differing or left))
+        print(
+            f"{number + 1:3} {stage:16} {kind.name:8} after {moment:4.1f} s  {'hit' if hit else 'too late'}"
+            f"{', went on' if resumed else ''}  {' '.join(differing + left) or 'same bytes'}",
+            flush=True,
+        )
+    print("\n| stage | rounds | killed at work | went on from a saved state | differences |\n|---|---|---|---|---|")
+    for stage, counts in tally.items():
+        print(f"| `{stage}` | {counts['rounds']} | {counts['hit']} | {counts['resumed']} | {counts['differ']} |")
+    return sum(counts["differ"] for counts in tally.values())
+
+
+def clear(clone: Clone) -> None:
+    """Leave nothing of an earlier run."""
+    for name in (*OUTPUTS, ".dvc/cache", ".dvc/tmp"):
+        shutil.rmtree(clone.folder / name, ignore_errors=True)
+    for name in ("report.html", "dvc.lock"):
+        (clone.folder / name).unlink(missing_ok=True)
+
+
+def start(clone: Clone) -> subprocess.Popen[str]:
+    """Start `dvc repro` in a group of processes of its own."""
+    command = [sys.executable, "-m", "dvc", "repro"]
+    environment = {**clone.environment(), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(  # noqa: S603, our own command
+        command, cwd=clone.folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
+    )
+
+
+def time_stages(clone: Clone) -> dict[str, float]:
+    """Run all stages undisturbed and return how many seconds each took."""
+    began: dict[str, float] = {}
+    with start(clone) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := re.match(r"Running stage '(\w+)'", line):
+                began[match[1]] = time.monotonic()
+    if process.returncode or set(began) != set(STAGES):
+        sys.exit("the pipeline does not run even undisturbed")
+    stages, times = list(began), [*began.values(), time.monotonic()]
+    return {stage: end - begin for stage, begin, end in zip(stages, times[:-1], times[1:], strict=True)}
+
+
+def kill(clone: Clone, stage: str, moment: float, kind: signal.Signals) -> bool:
+    """Start the pipeline and kill it so many seconds after a stage has begun; return whether it was still at work."""
+    with start(clone) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"Running stage '{stage}'"):
+                break
+        time.sleep(moment)
+        at_work = process.poll() is None
+        if at_work:
+            os.killpg(process.pid, kind)
+        process.stdout.read()
+    return at_work
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        differences = campaign(Clone(Path(folder)), arguments.rounds, arguments.seed)
+    sys.exit(1 if differences else 0)
