@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     with torch.no_grad():
         model.output.bias.fill_(torch.nan)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    with pytest.raises(InputError, match="the loss of epoch 1, batch 1 of 25 is not finite"):
+    with pytest.raises(InputError, match=r"the loss of epoch 1, batch 1 of 25 is not finite.*from 0: (\d+, ){7}\d+\)$"):
         run(model)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())

@@ -2,7 +2,8 @@
 
 The modules, in the order in which the data meets them; each imports only from the lines above it::
 
-    errors, files                    a user's mistake; outputs that appear whole or not at all
+    errors                           a user's mistake
+    files                            outputs that appear whole or not at all
     corpus                           reviews in one Parquet file
     split                            which reviews are held out
     fetch, sample, imdb, own         where reviews and vectors come from

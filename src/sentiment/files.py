@@ -1,6 +1,7 @@
 """Outputs that appear whole or not at all."""
 
 import csv
+import errno
 import hashlib
 import json
 import shutil
@@ -8,13 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sentiment.errors import InputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to, and rename it to `path` on success.
 
     What stood at `path` is never written into: it may be a read-only link into a cache. On an error the
-    unfinished output is removed and `path` is left as it was.
+    unfinished output is removed and `path` is left as it was; InputError is raised if there was no room for it.
     """
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,9 +27,19 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.is_dir():  # a rename cannot put a folder in the place of one that is not empty
             remove(path)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         remove(partial)
+        if says_full(error):
+            free = shutil.disk_usage(path.parent).free
+            advice = "make room and run the same command again"
+            raise InputError(f"{path}: the disk is full; {free:,} bytes are free without it; {advice}") from error
         raise
+
+
+def says_full(error: BaseException) -> bool:
+    """Tell whether an error is for want of room; those of safetensors and of SQLite, in DVCLive, say it in words."""
+    words = ("No space left on device", "disk is full", "disk I/O error")
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(said in str(error) for said in words)
 
 
 def remove(path: Path) -> None:

@@ -223,7 +223,7 @@ class Training:
                 loss = self.objective.backward(rows, next(beside))
                 self.first_bad = torch.where((self.first_bad == 0) & ~loss.isfinite(), position, self.first_bad)
                 if self.device.type == "cpu" or position == len(batches):
-                    check(self.first_bad, number, len(batches))
+                    check(self.first_bad, number, batches)
                 for weight in still:
                     weight.grad = None  # so that the optimizer passes it by
                 if config.clip_norm is not None:
@@ -301,12 +301,13 @@ def average(averaged: Classifier, model: Classifier, kept: float) -> None:
     get_ema_multi_avg_fn(kept)(list(averaged.parameters()), list(model.parameters()), None)
 
 
-def check(first_bad: Tensor, epoch: int, batches: int) -> None:
-    """Raise InputError if a batch's loss was not finite; `first_bad`, () int64, is its position, or 0."""
+def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
+    """Raise InputError if the loss of one of the batches was not finite; `first_bad`, () int64, says which, or 0."""
     if position := int(first_bad):
+        rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
-            f"the loss of epoch {epoch}, batch {position} of {batches} is not finite; "
-            "lower the learning rate or the greatest norm of the gradient"
+            f"the loss of epoch {epoch}, batch {position} of {len(batches)} is not finite; lower the learning rate or "
+            f"the greatest norm of the gradient (its reviews, among the labelled ones and from 0: {rows})"
         )
 
 

@@ -1,0 +1,57 @@
+"""A full disk: each stage says so in one line, leaves nothing half-written, and ends well once there is room."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clone import STAGES, Clone
+
+SETTINGS = ["download.sample.reviews=200", "model.hidden_size=8", "train.epochs=2", "pretrain.enabled=true"]
+MEBIBYTES = 100
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone on a disk of its own, in memory, in which all stages have run."""
+    disk = tmp_path_factory.mktemp("disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode and "NO_SKIPS" not in os.environ:
+        pytest.skip("only root may mount a disk")
+    assert mounted.returncode == 0
+    try:
+        clone = Clone(disk)
+        clone.experiment(*SETTINGS)
+        yield clone
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, free: int) -> Path:
+    """Leave so many bytes of a disk free."""
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - free)
+    return filler
+
+
+# At the first write, and for the stages that write most in the middle of one.
+@pytest.mark.parametrize(("stage", "free"), [*((stage, 0) for stage in STAGES), ("prepare", 8192), ("train", 65536)])
+def test_a_full_disk_is_named_and_costs_nothing(clone: Clone, stage: str, free: int) -> None:
+    before = clone.digests()
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    filler = fill(clone.folder, free)
+    try:
+        said = clone.run(*command, status=None).splitlines()[-1]
+    finally:
+        filler.unlink()
+    assert said.startswith("error: ")
+    assert "the disk is full" in said
+    assert clone.digests() == before
+    assert not list(clone.folder.rglob("*.partial"))
+    clone.run(*command)
+    assert clone.digests() == before
