@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
-from tests.clone import OUTPUTS, STAGES, Clone
+from tests.clone import OUTPUTS, STAGES, Clone, heed_interrupts
 
 SETTINGS = [
     *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=3", "train.refit=true", "train.virtual=0.5"),
@@ -73,7 +73,14 @@ def start(clone: Clone) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dvc", "repro"]
     environment = {**clone.environment(), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(  # noqa: S603, our own command
-        command, cwd=clone.folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True
+        command,
+        cwd=clone.folder,
+        env=environment,
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,11 @@ COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", 
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
 STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
 OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
+
+
+def heed_interrupts() -> None:
+    """Let SIGINT end the process that this runs in, even where a shell has its jobs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Clone:

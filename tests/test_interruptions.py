@@ -10,7 +10,7 @@ from subprocess import PIPE
 
 import pytest
 
-from tests.clone import Clone
+from tests.clone import Clone, heed_interrupts
 
 SETTINGS = [
     *("download.sample.reviews=200", "model.hidden_size=8", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
@@ -41,7 +41,9 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
 ) -> None:
     before = undisturbed.digests()
     command = [sys.executable, "-m", f"stages.{stage}"]
-    with subprocess.Popen(command, cwd=undisturbed.folder, stdout=PIPE, stderr=PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=undisturbed.folder, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         assert process.stdout is not None
         while not re.match(line, process.stdout.readline()):
             assert process.poll() is None
