@@ -22,19 +22,15 @@ from collections import Counter
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
-from tests.clone import OUTPUTS, STAGES, Clone, heed_interrupts
+from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, heed_interrupts
 
-SETTINGS = [
-    *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=3", "train.refit=true", "train.virtual=0.5"),
-    *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
-]
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def campaign(clone: Clone, rounds: int, seed: int) -> int:
     """Run so many rounds, print what came of each, and return how many ended in other bytes."""
     draw = random.Random(seed)  # noqa: S311, of moments, not of secrets
-    clone.experiment(*SETTINGS)
+    clone.experiment(*RESUMED)
     clear(clone)
     seconds = time_stages(clone)
     expected = clone.digests()

@@ -2,7 +2,7 @@
 
 from stages.params import Params
 from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
-from stages.resume import saved_states
+from stages.resume import forget_states, saved_states
 from stages.run import run
 
 
@@ -16,13 +16,12 @@ def pretrain(params: Params) -> None:
     from sentiment.device import choose_device, repeat_exactly, tune_memory
     from sentiment.encoded import PADDING, join_encoded, load_encoded, load_tensors
     from sentiment.files import write_csv, write_json
-    from sentiment.language import LanguageConfig, read
+    from sentiment.language import LanguageConfig, Reader
     from sentiment.model import ModelConfig, initial_model
 
     settings = params.pretrain
     model, figures = None, {}
     curve: dict[str, list[float]] = {"epochs": [], "train": [], "held_out": []}
-    (saved,) = saved_states("pretrain", params, "models")
     if settings.enabled:
         tune_memory()
         device = choose_device()
@@ -44,7 +43,8 @@ def pretrain(params: Params) -> None:
         model = initial_model(first_layer, embeddings, settings.seed)
         text = join_encoded(load_encoded(ENCODED["train"]), load_encoded(ENCODED["unsup"]))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
-        for reading in read(model, text, PADDING, config, device, saved):
+        (saved,) = saved_states("pretrain", params, "models")
+        for reading in Reader(model, text, PADDING, config, device, saved).read():
             losses = {"train": reading.train_loss, "held_out": reading.held_out_loss}
             perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
             print(
@@ -59,7 +59,7 @@ def pretrain(params: Params) -> None:
     save_start(PRETRAINED, model)
     for path in METRICS["pretrain"]:
         write_json(path, figures)
-    saved.remove()
+    forget_states("pretrain")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,13 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
     return states
 
 
+def forget_states(stage: str) -> None:
+    """Remove what was saved: the stage has come to its end."""
+    from sentiment.files import remove
+
+    remove(RESUME / stage)
+
+
 def digest_of_inputs(stage: str, params: Params) -> str:
     """Return a digest of what dvc.yaml says the stage depends on, of PyTorch's version and the kind of device."""
     import torch

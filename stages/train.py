@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stages.params import Params
 from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
-from stages.resume import saved_states
+from stages.resume import forget_states, saved_states
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def train(params: Params) -> None:
         return model
 
     model = new_model()
-    known, validation, unsup = (load_encoded(ENCODED[split]) for split in ("train", "validation", "unsup"))
+    known, validation = (load_encoded(ENCODED[split]) for split in ("train", "validation"))
     labelled = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
     training = take_encoded(known, labelled)
     unlabelled = None
     if config.virtual or config.entropy:
         is_left = torch.ones(len(known), dtype=torch.bool).index_fill(0, labelled, False)
-        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), unsup)
+        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), load_encoded(ENCODED["unsup"]))
         if not len(unlabelled):
             raise InputError(
                 "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
@@ -93,8 +93,7 @@ def train(params: Params) -> None:
         }
         for path in METRICS["train"]:
             write_json(path, figures)
-        for saved in (chosen, refitted):
-            saved.remove()
+        forget_states("train")
 
 
 @contextmanager

@@ -13,6 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
+RESUMED = [  # small too, but with every part that goes on where it was broken off
+    *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
+    *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
+]
 STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
 OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
 

@@ -10,19 +10,14 @@ from subprocess import PIPE
 
 import pytest
 
-from tests.clone import Clone, heed_interrupts
-
-SETTINGS = [
-    *("download.sample.reviews=200", "model.hidden_size=8", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
-    *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
-]
+from tests.clone import RESUMED, Clone, heed_interrupts
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which all stages ran to their end."""
     clone = Clone(tmp_path_factory.mktemp("undisturbed"))
-    clone.experiment(*SETTINGS)
+    clone.experiment(*RESUMED)
     return clone
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sentiment.encoded import EncodedReviews
-from sentiment.language import LanguageConfig, LanguageModels, judge, read, streams_of, windows_of
+from sentiment.language import LanguageConfig, LanguageModels, Reader, judge, streams_of, windows_of
 from sentiment.resume import Saved
 from tests.conftest import random_reviews, small_model
 
@@ -50,7 +50,7 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str) -> None:
     model = small_model(cell=cell, hidden_size=16)
-    epochs = list(read(model, counting_reviews(60), BOUNDARY, CONFIG, CPU))
+    epochs = list(Reader(model, counting_reviews(60), BOUNDARY, CONFIG, CPU).read())
     assert [epoch.epochs for epoch in epochs] == pytest.approx([number / 10 for number in range(1, 41)], abs=0.05)
     assert epochs[0].held_out_loss > 2 * epochs[-1].held_out_loss
     assert epochs[-1].held_out_loss < 0.5  # of log 9, were all as likely
@@ -58,7 +58,7 @@ def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str) -> Non
 
 def test_it_is_the_classifier_that_learns() -> None:
     model, before = small_model(layers=2), small_model(layers=2).state_dict()
-    list(read(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU))
+    list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
     changed = {name for name, weights in model.state_dict().items() if not torch.equal(weights, before[name])}
     assert changed == {name for name in before if name.startswith(("embedding.", "layers.0."))}
 
@@ -79,22 +79,22 @@ def test_before_training_all_tokens_are_about_as_likely() -> None:
 def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str, reports: int) -> None:
     reviews, config = random_reviews([9] * 60), replace(CONFIG, dropout=0.3)
     whole, broken, resumed = (small_model(cell=cell) for _ in range(3))
-    readings = list(read(whole, reviews, BOUNDARY, config, CPU))
+    readings = list(Reader(whole, reviews, BOUNDARY, config, CPU).read())
     saved = Saved(tmp_path / "state.safetensors")
-    first = list(islice(read(broken, reviews, BOUNDARY, config, CPU, saved), reports))
+    first = list(islice(Reader(broken, reviews, BOUNDARY, config, CPU, saved).read(), reports))
     torch.rand(3)  # other programs draw other numbers
-    again = list(read(resumed, reviews, BOUNDARY, config, CPU, saved))
+    again = list(Reader(resumed, reviews, BOUNDARY, config, CPU, saved).read())
     assert again[:reports] == first
     assert [reading[:3] for reading in again] == [reading[:3] for reading in readings]  # all but the seconds
     for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other)
-    saved.remove()
+    saved.path.unlink()
     assert saved.load() == {}
 
 
 def test_two_readings_give_the_same_bits() -> None:
     models = [small_model(), small_model()]
     for model in models:
-        list(read(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU))
+        list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -117,9 +117,8 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
     torch.rand(3)  # other programs draw other numbers
     left = 3 * 25
     resumed, its_epochs = run_on(until_killed, saved)
-    assert (
-        3 * 25 - left == 3 * 25 - batches // 25 * 25 - batches % 25 // 8 * 8
-    )  # no more again than since the last saving
+    # no more was done again than since the last saving
+    assert 3 * 25 - left == 3 * 25 - batches // 25 * 25 - batches % 25 // 8 * 8
     whole, epochs = run_on(lambda rows, epoch: rows, None)
     assert [epoch[:4] for epoch in its_epochs] == [epoch[:4] for epoch in epochs]  # all but the speed
     assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ from sentiment.errors import InputError
 from sentiment.model import Classifier, Dropout
 from sentiment.objective import autocast
 from sentiment.recurrent import Layer
-from sentiment.resume import Saved, optimizer_state, random_state, restore_optimizer, restore_random
+from sentiment.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
 
 FREQUENT = (0.08, 0.4)  # shares of the vocabulary: the softmax's head, and up to where its first tail goes
 REPORTS = 10  # an epoch
@@ -85,103 +86,120 @@ class LanguageModels(nn.Module):
         return torch.stack(losses).mean(), states
 
 
-def read(
-    model: Classifier,
-    reviews: EncodedReviews,
-    boundary: int,
-    config: LanguageConfig,
-    device: torch.device,
-    saved: Saved | None = None,
-) -> Iterator[Reading]:
-    """Train the embeddings and the first layer of `model` in place, and report on it.
+class Reader:
+    """Language models that are being trained, and all that it takes to go on with that in another process."""
 
-    `boundary` is the token that stands between two reviews. What `saved` holds is reported again and gone on from.
-    Raises InputError if there is too little text.
-    """
-    generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)
-    held_out = math.ceil(config.held_out_share * len(reviews))
-    shuffled = torch.randperm(len(reviews), generator=generator)
-    judged = streams_of(reviews, shuffled[:held_out], boundary, config.streams).to(device)
-    rows = shuffled[held_out:]
-    models = LanguageModels(model, config.dropout).to(device)
-    directions = len(models.cells)
-    optimizer = torch.optim.AdamW(models.parameters(), config.learning_rate, weight_decay=0.0, fused=True)
-    length = len(streams_of(reviews, rows, boundary, config.streams))
-    if min(length, len(judged)) < 2:
-        raise InputError(f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams")
-    an_epoch = math.ceil((length - 1) / config.window)  # steps
-    steps = config.epochs * an_epoch
-    reports = {math.ceil(an_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}  # steps into an epoch
+    def __init__(
+        self,
+        model: Classifier,
+        reviews: EncodedReviews,
+        boundary: int,
+        config: LanguageConfig,
+        device: torch.device,
+        saved: Saved | None = None,
+    ) -> None:
+        """Take the embeddings and the first layer of `model`, to be trained in place, and what `saved` holds.
 
-    step = 0
-    readings: list[Reading] = []
-    carried: list[State] = [None] * directions
-    if saved is not None and (state := saved.load()):
-        models.load_state_dict(state["models"])
-        restore_optimizer(optimizer, state["optimizer"])
-        restore_random(state["random"], device)
-        carried = [state_in(state["carried"], direction, device) for direction in range(directions)]
-        readings = [Reading(*row) for row in state["readings"]["rows"].tolist()]
-        step = int(state["step"]["taken"])
-        yield from readings
+        `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
+        """
+        self.order = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)  # the softmax's weights and dropout's numbers
+        shuffled = torch.randperm(len(reviews), generator=self.order)
+        held_out, self.rows = shuffled.tensor_split([math.ceil(config.held_out_share * len(reviews))])
+        self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
+        self.judged = self.streams(held_out)
+        self.models = LanguageModels(model, config.dropout).to(device)
+        self.optimizer = torch.optim.AdamW(self.models.parameters(), config.learning_rate, weight_decay=0.0, fused=True)
+        length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
+        if min(length, len(self.judged)) < 2:
+            raise InputError(
+                f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams"
+            )
+        self.an_epoch = math.ceil((length - 1) / config.window)  # steps
+        self.step = 0  # steps taken
+        self.carried: list[State] = [None] * len(self.models.cells)
+        self.readings: list[Reading] = []
+        self.saved = saved
+        if saved is not None and (groups := saved.load()):
+            self.restore(groups)
 
-    for epoch in range(config.epochs):
-        order = rows[torch.randperm(len(rows), generator=generator)]  # drawn for epochs that are past, too
-        begun = step - epoch * an_epoch  # steps of this epoch that were taken before
-        if begun >= an_epoch:
-            continue
-        if begun == 0:
-            carried = [None] * directions
-        streams = streams_of(reviews, order, boundary, config.streams).to(device)
-        models.train()
-        loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=device), 0, time.perf_counter()
-        for place, windows in enumerate(windows_of(streams, directions, config.window), start=1):
-            if place <= begun:
+    def streams(self, rows: Tensor) -> Tensor:
+        """Return the reviews `rows`, (n,), as streams, (S, B) int64."""
+        return streams_of(self.reviews, rows, self.boundary, self.config.streams).to(self.device)
+
+    def read(self) -> Iterator[Reading]:
+        """Train, from where it stands, and report; what was reported before is reported again."""
+        yield from tuple(self.readings)
+        reports = {math.ceil(self.an_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}  # steps into one
+        for epoch in range(self.config.epochs):
+            order = self.rows[torch.randperm(len(self.rows), generator=self.order)]  # drawn for those past, too
+            begun = self.step - epoch * self.an_epoch  # steps of this epoch that were taken before
+            if begun >= self.an_epoch:
                 continue
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (1.0 - step / steps)
-            optimizer.zero_grad()
-            with autocast(config.precision, device):
-                loss, carried = models(windows, carried)
-            loss.backward()
-            nn.utils.clip_grad_norm_(models.parameters(), config.clip_norm)
-            optimizer.step()
-            step += 1
-            loss_sum += loss.detach() * (len(windows[0]) - 1)
-            tokens += len(windows[0]) - 1
-            if place not in reports:
-                continue
-            train_loss, held_out_loss = loss_sum.item() / tokens, judge(models, judged, config.window)
-            readings.append(Reading(step / an_epoch, train_loss, held_out_loss, time.perf_counter() - started))
-            if saved is not None:
-                saved.save(
-                    {
-                        "models": models.state_dict(),
-                        "optimizer": optimizer_state(optimizer),
-                        "random": random_state(device),
-                        "carried": {
-                            f"{n}.{part}": t for n, state in enumerate(carried) for part, t in tensors_of(state)
-                        },
-                        "readings": {"rows": torch.tensor(readings, dtype=torch.float64)},
-                        "step": {"taken": torch.tensor(step)},
-                    }
-                )
-            yield readings[-1]
-            models.train()
-            loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
+            if begun == 0:
+                self.carried = [None] * len(self.carried)
+            self.models.train()
+            loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=self.device), 0, time.perf_counter()
+            windows = windows_of(self.streams(order), len(self.carried), self.config.window)
+            for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
+                loss_sum += self.learn(window) * (len(window[0]) - 1)
+                tokens += len(window[0]) - 1
+                if place in reports:
+                    held_out_loss = judge(self.models, self.judged, self.config.window)
+                    seconds = time.perf_counter() - started
+                    reading = Reading(self.step / self.an_epoch, loss_sum.item() / tokens, held_out_loss, seconds)
+                    self.readings.append(reading)
+                    self.save()
+                    yield reading
+                    self.models.train()
+                    loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
 
+    def learn(self, windows: list[Tensor]) -> Tensor:
+        """Take a step with D windows (T + 1, B) int64, and return their mean loss, ()."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * (1.0 - self.step / (self.config.epochs * self.an_epoch))
+        self.optimizer.zero_grad()
+        loss: Tensor
+        with autocast(self.config.precision, self.device):
+            loss, self.carried = self.models(windows, self.carried)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.models.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        return loss.detach()
 
-def tensors_of(state: State) -> Iterator[tuple[int, Tensor]]:
-    """Yield the tensors of a state with their numbers."""
-    if state is not None:
-        yield from enumerate(state if isinstance(state, tuple) else (state,))
+    def save(self) -> None:
+        """Save all that it takes to go on from here."""
+        if self.saved is None:
+            return
+        parts = [
+            (f"{direction}.{number}", part)
+            for direction, state in enumerate(self.carried)
+            for number, part in enumerate(state if isinstance(state, tuple) else (state,))
+            if part is not None
+        ]
+        self.saved.save(
+            {
+                "models": self.models.state_dict(),
+                "optimizer": optimizer_state(self.optimizer),
+                "random": random_state(self.device),
+                "carried": dict(parts),
+                "readings": {"rows": torch.tensor(self.readings, dtype=torch.float64)},
+                "step": {"taken": torch.tensor(self.step)},
+            }
+        )
 
-
-def state_in(saved: dict[str, Tensor], direction: int, device: torch.device) -> State:
-    """Return the state of a direction, from 0, out of its numbered parts."""
-    parts = [tensor.to(device) for name, tensor in sorted(saved.items()) if name.startswith(f"{direction}.")]
-    return tuple(parts) if len(parts) > 1 else parts[0]
+    def restore(self, groups: dict[str, Weights]) -> None:
+        """Undo `save`."""
+        self.models.load_state_dict(groups["models"])
+        restore_optimizer(self.optimizer, groups["optimizer"])
+        restore_random(groups["random"], self.device)
+        parts = sorted(groups["carried"].items())
+        for direction in range(len(self.carried)):
+            state = tuple(part.to(self.device) for name, part in parts if name.startswith(f"{direction}."))
+            self.carried[direction] = state if len(state) > 1 else state[0]
+        self.readings = [Reading(*row) for row in groups["readings"]["rows"].tolist()]
+        self.step = int(groups["step"]["taken"])
 
 
 def judge(models: LanguageModels, streams: Tensor, window: int) -> float:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sentiment.encoded import read_tensors, save_tensors
-from sentiment.files import remove
 
 Weights = dict[str, Tensor]
 
@@ -34,10 +33,6 @@ class Saved:
         """Replace what was saved."""
         tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
         save_tensors(self.path, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
-
-    def remove(self) -> None:
-        """Forget what was saved: the training has come to its end."""
-        remove(self.path)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
