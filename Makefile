@@ -8,17 +8,19 @@ REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict test lint bench pins clean
+.PHONY: help run imdb best ladder predict test lint verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
+	@python -m stages.mend
 	@TIMEFORMAT='pipeline: %0lR'; time dvc repro
 	@$(MAKE) --no-print-directory show
 
 imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
-	@TIMEFORMAT='pipeline: %0lR'; time dvc exp run -S download.corpus=imdb $(MORE) $(SET)
+	@python -m stages.mend
+	@TIMEFORMAT='pipeline: %0lR'; time dvc exp run -S download.corpus=imdb -S train.portable=false $(MORE) $(SET)
 	@$(MAKE) --no-print-directory show
 
 best: MORE := -S pretrain.enabled=true -S pretrain.epochs=2 -S train.virtual=1.0
@@ -46,6 +48,9 @@ lint: $(BIN)/.dev  ## Check format, lint and types
 	ruff check .
 	mypy
 
+verify: $(BIN)/.dev  ## Run the last commit in two fresh clones that differ in all that should not matter; compare bytes
+	python -m benchmarks.verify $(ARGS)
+
 bench: $(BIN)/.dev run  ## Time our way against the textbook's, on what the pipeline last downloaded and prepared
 	python -m benchmarks.prepare
 	python -m benchmarks.train
@@ -60,7 +65,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 	done
 
 clean:  ## Remove the environment and all outputs; DVC's cache stays
-	rm -rf .venv data baseline pretrained model curves evaluation metrics/pushed report.html downloads dvc_plots
+	rm -rf .venv data baseline pretrained model curves evaluation metrics/pushed report.html downloads resume dvc_plots
 
 .venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -1,10 +1,11 @@
 """Check that the pipeline, just run on the embedded corpus, gave what the committed `dvc.lock` says.
 
-Corpus, vectors and tensors must be the same bytes on every processor. What comes of floating-point sums (weights,
-probabilities, figures) may differ in its last digits on another processor; then the figures must be close.
+On x86-64 all must be the same bytes, since `train.portable` is set. Elsewhere corpus, vectors and tensors must be, and
+what comes of floating-point sums (weights, probabilities, figures) may differ; then the figures must be close.
 """
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-EXACT = ("download_corpus", "download_vectors", "prepare")
+EVERYWHERE = ("download_corpus", "download_vectors", "prepare")
 TOLERANCE = 0.02  # of an accuracy on 1,125 reviews
 
 
@@ -31,10 +32,10 @@ def main() -> None:
     now, then = outputs(Path("dvc.lock").read_text(encoding="utf-8")), outputs(committed("dvc.lock"))
     assert now.keys() == then.keys(), f"dvc.lock must name the stages {sorted(then)}; got {sorted(now)}"
     differing = [name for name in now if now[name] != then[name]]
-    if wrong := [name for name in differing if name in EXACT]:
+    if wrong := [name for name in differing if name in EVERYWHERE or platform.machine() == "x86_64"]:
         sys.exit(f"dvc.lock: the outputs of {', '.join(wrong)} are not the committed ones")
     if differing:
-        print(f"dvc.lock: the outputs of {', '.join(differing)} differ, as they may on another processor")
+        print(f"dvc.lock: the outputs of {', '.join(differing)} differ, as they may on another kind of processor")
     figures, expected = json.loads(Path("metrics/test.json").read_text()), json.loads(committed("metrics/test.json"))
     for name in ("accuracy", "baseline_accuracy"):
         if abs(figures[name] - expected[name]) > TOLERANCE:

@@ -25,7 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import stages  # noqa: F401, puts the library on the path
 from sentiment.batches import pad_batch
 from sentiment.device import tune_memory
-from sentiment.encoded import EncodedReviews, load_encoded, load_tensors
+from sentiment.encoded import EncodedReviews, load_embeddings, load_encoded
 from sentiment.model import Classifier, Dropout, ModelConfig, initial_model
 from sentiment.recurrent import Layer
 from sentiment.train import Epoch, TrainConfig, train, validate
@@ -99,8 +99,11 @@ def train_fast(model: ModelConfig, config: TrainConfig, folder: Path, report: Ca
 
 def load(folder: Path) -> tuple[Tensor, EncodedReviews, EncodedReviews]:
     """Return the embedding matrix (V, E), the training and the validation reviews."""
-    embeddings = load_tensors(folder / "embeddings.safetensors", {"embeddings": torch.float32})["embeddings"]
-    return embeddings, *(load_encoded(folder / f"{split}.safetensors") for split in ("train", "validation"))  # type: ignore[return-value]
+    embeddings = load_embeddings(folder / "embeddings.safetensors")
+    training, validation = (
+        load_encoded(folder / f"{split}.safetensors", len(embeddings)) for split in ("train", "validation")
+    )
+    return embeddings, training, validation
 
 
 def show(epoch: Epoch) -> None:

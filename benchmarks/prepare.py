@@ -85,6 +85,7 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     from safetensors.torch import load_file
 
     from sentiment import encoded  # noqa: F401
+    from sentiment.archive import Limits
     from sentiment.corpus import read_batches
     from sentiment.split import read_outline  # noqa: F401
     from sentiment.tokens import ReviewTokenizer
@@ -94,13 +95,14 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     from stages.prepare import prepare
 
     params = read_params()
+    limits = Limits(**params.download.limits.model_dump())
     started = time.perf_counter()
     prepare(params)
     seconds = time.perf_counter() - started
 
     def digests() -> Digests:
         vocabulary, rules = load_vocabulary(VOCABULARY)
-        with_vector = set(read_vectors(VECTORS, DIMENSION, vocabulary.itos).words)
+        with_vector = set(read_vectors(VECTORS, DIMENSION, vocabulary.itos, limits).words)
         known = [number for number, word in enumerate(vocabulary.itos) if word in with_vector]
         embeddings = load_file(EMBEDDINGS)["embeddings"]
         texts = (batch["text"] for batch in read_batches(CORPUS, ["text"]))

@@ -199,7 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     device = torch.device(arguments.device)
-    reviews = load_encoded(arguments.tensors)
+    reviews = load_encoded(arguments.tensors, vocabulary_size=2**31)  # of any vocabulary
     lengths = reviews.lengths
     config = replace(TRAINING, precision=arguments.precision)
     dtype = torch.bfloat16 if config.precision == "bfloat16" and multiplies_bfloat16(device) else torch.float32

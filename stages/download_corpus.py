@@ -9,6 +9,7 @@ from stages.run import run
 
 def download_corpus(params: Params) -> None:
     """Generate, fetch or read the reviews; whichever it was, they get the same columns."""
+    from sentiment.archive import Limits
     from sentiment.corpus import write_corpus
     from sentiment.fetch import fetch
     from sentiment.imdb import read_imdb
@@ -21,7 +22,8 @@ def download_corpus(params: Params) -> None:
             write_corpus(CORPUS, generate_reviews(sample.reviews, sample.seed))
         case "imdb":
             imdb = params.download.imdb
-            write_corpus(CORPUS, read_imdb(fetch(imdb.url, imdb.sha256, DOWNLOADS)))
+            limits = Limits(**params.download.limits.model_dump())
+            write_corpus(CORPUS, read_imdb(fetch(imdb.url, imdb.sha256, DOWNLOADS, params.download.most_bytes), limits))
         case "own":
             own = params.download.own
             columns = Columns(own.text_column, own.label_column, own.split_column, own.group_column)

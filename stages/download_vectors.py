@@ -15,7 +15,7 @@ def download_vectors(params: Params) -> None:
         write_vectors(VECTORS)
     else:
         vectors = params.download.vectors
-        place(fetch(vectors.url, vectors.sha256, DOWNLOADS), VECTORS)
+        place(fetch(vectors.url, vectors.sha256, DOWNLOADS, params.download.most_bytes), VECTORS)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def evaluate(params: Params) -> None:
 
     tune_memory()
     model = load_checkpoint(MODEL, VOCABULARY)
-    reviews = load_encoded(ENCODED["test"])
+    reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     labels = reviews.labels.numpy()
     device = choose_device()
     logits = predict_logits(model, reviews, device).double().numpy()

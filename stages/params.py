@@ -11,12 +11,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, in_short
 
 PARAMS = Path("params.yaml")
+GREATEST_DEPTH = 10  # of a value; ours are 3 deep
+GREATEST_BYTES = 1 << 17  # several times what a long one has; PyYAML reads some 100 kB a second
 
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -67,6 +69,14 @@ class Own(Section):
         return self
 
 
+class Limits(Section):
+    """The most that an archive may hold."""
+
+    members: Positive
+    member_bytes: Positive
+    unpacked_bytes: Positive
+
+
 class Download(Section):
     """Which corpus, and where from."""
 
@@ -75,6 +85,8 @@ class Download(Section):
     imdb: Remote
     own: Own
     vectors: Remote
+    most_bytes: Positive
+    limits: Limits
 
 
 class Prepare(Section):
@@ -143,6 +155,7 @@ class Train(Section):
     batch_size: Positive
     tokens_at_once: Positive
     precision: Literal["float32", "bfloat16"]
+    portable: bool
     processes: Positive
     epochs: Positive
     patience: Positive | None
@@ -190,17 +203,47 @@ class Params(Section):
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as people write it: 2e-3 is a number (to YAML 1.1 it is a word), and no key may stand twice."""
+    """YAML as people write it: 2e-3 is a number (to YAML 1.1 it is a word), and no key may stand twice.
+
+    Nor may a value be given by reference to another: nine lines of these can be written that stand for gigabytes.
+    """
+
+    depth = 0  # of the node that is being built
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Build a node, or name the reference, or the place where it is nested deeper than any parameter."""
+        if self.check_event(yaml.AliasEvent):
+            alias = self.get_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                problem=f"*{alias.anchor} refers to another value; write that out", problem_mark=alias.start_mark
+            )
+        self.depth += 1
+        if self.depth > GREATEST_DEPTH:
+            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(problem="this is nested too deep", problem_mark=place)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """Build a value, or name one that is not of the kind that its tag says."""
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{in_short(node.value)} is no {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
+            ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping, or name the key that is repeated."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                place = node.value[number][0].start_mark
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} stands twice; keep one", problem_mark=place
-                )
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} stands twice; keep one", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -212,14 +255,18 @@ Loader.add_implicit_resolver(
 def read_params(path: Path = PARAMS) -> Params:
     """Read and check the parameters; raises InputError that names the key, the value and what is allowed."""
     try:
-        with path.open(encoding="utf-8") as file:
-            values = yaml.load(file, Loader)  # noqa: S506, a SafeLoader
+        with path.open("rb") as file:
+            text = file.read(GREATEST_BYTES + 1)
+        if len(text) > GREATEST_BYTES:
+            raise InputError(f"{path}: must be of at most {GREATEST_BYTES:,} bytes; is this the file that was meant?")
+        values = yaml.load(text.decode("utf-8"), Loader)  # noqa: S506, a SafeLoader
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 at byte {error.start}") from error
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none, say
-        raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, OverflowError, ValueError) as error:  # the last two for a character that is none
+        said = " ".join(str(error).replace('"<unicode string>", ', "").split())
+        raise InputError(f"{path}: is not valid YAML: {said}") from error
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -232,6 +279,7 @@ def read_params(path: Path = PARAMS) -> Params:
 def _describe(error: ErrorDetails) -> str:
     """Say in the words of `params.yaml` what pydantic found."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    place = place or "the file"
     found = error["input"]
     match error["type"]:
         case "extra_forbidden":
@@ -240,13 +288,13 @@ def _describe(error: ErrorDetails) -> str:
             return f"{place} is missing; every key must be given"
         case "literal_error":
             allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-            return f"{place} must be one of {allowed}; got {found!r}"
+            return f"{place} must be one of {allowed}; got {in_short(found)}"
         case "value_error":
             return f"{place}: {error['ctx']['error']}"
         case "model_type":
-            return f"{place or 'the file'} must be a mapping of keys to values; got {found!r}"
+            return f"{place} must be a mapping of keys to values; got {in_short(found)}"
     rule = re.sub(r"^\w+ should ", "must ", error["msg"])
-    return f"{place} {rule}; got {found!r}"
+    return f"{place} {rule}; got {in_short(found)}"
 
 
 def _keys_beside(place: tuple[int | str, ...]) -> list[str]:

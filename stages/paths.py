@@ -36,3 +36,14 @@ CURVES = Path("curves")
 EVALUATION = Path("evaluation")
 
 REPORT = Path("report.html")
+
+
+def resume_folder() -> Path:
+    """Return where states are; of an experiment that runs in a folder of its own, which comes and goes, the project's.
+
+    DVC runs those of `--temp` and of the queue in `.dvc/tmp/exps/<some name>`.
+    """
+    for parent in Path.cwd().parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2] / RESUME / "experiments"
+    return RESUME

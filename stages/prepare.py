@@ -28,6 +28,7 @@ def prepare(params: Params) -> None:
 
     import pyarrow as pa
 
+    from sentiment.archive import Limits
     from sentiment.encoded import save_tensors
     from sentiment.files import write_json
     from sentiment.tokens import ReviewTokenizer, TokenRules
@@ -35,14 +36,14 @@ def prepare(params: Params) -> None:
     from sentiment.vocabulary import embed, measure_coverage, save_vocabulary
 
     pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
-    settings = params.prepare
+    settings, limits = params.prepare, Limits(**params.download.limits.model_dump())
     splits, labels, sizes = split_reviews(settings)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
     with ThreadPoolExecutor(1) as beside:
-        reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos)
+        reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos, limits)
         encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
         vectors = reading.result()
     save_tensors(EMBEDDINGS, {"embeddings": embed(vocabulary, vectors, settings.unknown_std, settings.seed)})

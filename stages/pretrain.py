@@ -2,7 +2,7 @@
 
 from stages.params import Params
 from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
-from stages.resume import forget_states, saved_states
+from stages.resume import saved_states
 from stages.run import run
 
 
@@ -10,23 +10,21 @@ def pretrain(params: Params) -> None:
     """Write embeddings and weights of the first layer, trained as language models; nothing where that is not wanted."""
     import math
 
-    import torch
-
     from sentiment.checkpoint import save_start
     from sentiment.device import choose_device, repeat_exactly, tune_memory
-    from sentiment.encoded import PADDING, join_encoded, load_encoded, load_tensors
+    from sentiment.encoded import PADDING, join_encoded, load_embeddings, load_encoded
     from sentiment.files import write_csv, write_json
     from sentiment.language import LanguageConfig, Reader
     from sentiment.model import ModelConfig, initial_model
 
     settings = params.pretrain
-    model, figures = None, {}
+    model, saved, figures = None, None, {}
     curve: dict[str, list[float]] = {"epochs": [], "train": [], "held_out": []}
     if settings.enabled:
         tune_memory()
         device = choose_device()
         repeat_exactly(device)
-        embeddings = load_tensors(EMBEDDINGS, {"embeddings": torch.float32})["embeddings"]
+        embeddings = load_embeddings(EMBEDDINGS)
         vocabulary_size, embedding_size = embeddings.shape
         first_layer = ModelConfig(
             vocabulary_size=vocabulary_size,
@@ -41,7 +39,7 @@ def pretrain(params: Params) -> None:
             dropout_output=0.0,
         )
         model = initial_model(first_layer, embeddings, settings.seed)
-        text = join_encoded(load_encoded(ENCODED["train"]), load_encoded(ENCODED["unsup"]))
+        text = join_encoded(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
         (saved,) = saved_states("pretrain", params, "models")
         for reading in Reader(model, text, PADDING, config, device, saved).read():
@@ -59,7 +57,8 @@ def pretrain(params: Params) -> None:
     save_start(PRETRAINED, model)
     for path in METRICS["pretrain"]:
         write_json(path, figures)
-    forget_states("pretrain")
+    if saved is not None:
+        saved.forget()
 
 
 if __name__ == "__main__":

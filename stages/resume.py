@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from stages.params import Params
-from stages.paths import RESUME
+from stages.paths import RESUME, resume_folder
 
 if TYPE_CHECKING:
     from sentiment.resume import Saved
@@ -19,27 +19,22 @@ PIPELINE = Path("dvc.yaml")
 def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["Saved"]:
     """Return where the states of a stage's parts are saved, by its inputs.
 
-    The first process says whether there are any, and removes those of other inputs.
+    The first process says whether there are any, and removes those of other inputs; but not those of experiments in
+    folders of their own, which may run side by side.
     """
     from sentiment.files import remove
     from sentiment.resume import Saved
 
-    folder, digest = RESUME / stage, digest_of_inputs(stage, params)
-    states = [Saved(folder / f"{digest}-{part}.safetensors") for part in parts]
+    folder, are_alone = resume_folder() / stage, resume_folder() == RESUME
+    digest = digest_of_inputs(stage, params)
+    states = [Saved(folder / f"{digest}-{part}.state") for part in parts]
     for path in sorted(folder.glob("*")) if rank == 0 else []:
         if path in [saved.path for saved in states]:
             print(f"going on from {path}", flush=True)
-        else:
+        elif are_alone:
             print(f"{path}: is of other data, parameters or code than now; begun anew", flush=True)
             remove(path)
     return states
-
-
-def forget_states(stage: str) -> None:
-    """Remove what was saved: the stage has come to its end."""
-    from sentiment.files import remove
-
-    remove(RESUME / stage)
 
 
 def digest_of_inputs(stage: str, params: Params) -> str:

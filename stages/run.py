@@ -1,21 +1,38 @@
-"""What every script around here does with a user's mistake: say it in one line."""
+"""What every script around here does: heed `train.portable`, and say a user's mistake in one line."""
 
+import os
+import platform
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sentiment.errors import InputError
 from stages.params import Params, read_params
+from stages.paths import DOWNLOADS, resume_folder
+
+# What has libraries add in the same order on every x86-64 processor with AVX2: their instructions, and one thread.
+PORTABLE = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "MKL_CBWR": "COMPATIBLE",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL",
+}
 
 
 def run(stage: Callable[[Params], None]) -> None:
     """Read the parameters and run a stage.
 
     Stages import the heavy parts of the library inside, after this has read the parameters: PyTorch takes seconds to
-    import, and a misspelt key should not.
+    import, and a misspelt key should not. And libraries choose their instructions when they are imported.
     """
     with one_line_errors():
-        stage(read_params())
+        params = read_params()
+        if params.train.portable and platform.machine() in {"x86_64", "AMD64"}:
+            os.environ.update(PORTABLE)
+        stage(params)
 
 
 @contextmanager
@@ -28,5 +45,7 @@ def one_line_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: is not there; run the stages before this one, as dvc repro does")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on, pretrain and train from the state they saved last", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
+        kept = ", ".join(str(path) for path in [*resume_folder().glob("*/*.state"), *DOWNLOADS.glob("*.part")])
+        print(f"stopped; the same command goes on{f' from {kept}' if kept else ', this stage anew'}", file=sys.stderr)
         sys.exit(130)  # what a shell reports for Ctrl-C

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stages.params import Params
 from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
-from stages.resume import forget_states, saved_states
+from stages.resume import saved_states
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -24,7 +24,14 @@ def train(params: Params) -> None:
 
     from sentiment.checkpoint import load_start, save_checkpoint
     from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
-    from sentiment.encoded import LABELLED_DTYPES, join_encoded, load_encoded, load_tensors, take_encoded
+    from sentiment.encoded import (
+        LABELLED_DTYPES,
+        join_encoded,
+        load_embeddings,
+        load_encoded,
+        load_tensors,
+        take_encoded,
+    )
     from sentiment.errors import InputError
     from sentiment.files import write_json
     from sentiment.model import ModelConfig, initial_model
@@ -40,11 +47,11 @@ def train(params: Params) -> None:
     tune_memory()
     device = choose_device()
     repeat_exactly(device)
-    embeddings = load_tensors(EMBEDDINGS, {"embeddings": torch.float32})["embeddings"]
+    embeddings = load_embeddings(EMBEDDINGS)
     vocabulary_size, embedding_size = embeddings.shape
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     shape = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
-    config = TrainConfig(**params.train.model_dump(exclude={"processes", "refit"}))
+    config = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
 
     def new_model() -> Classifier:
         model = initial_model(shape, embeddings, config.seed)
@@ -53,13 +60,14 @@ def train(params: Params) -> None:
         return model
 
     model = new_model()
-    known, validation = (load_encoded(ENCODED[split]) for split in ("train", "validation"))
+    known, validation = (load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "validation"))
     labelled = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
     training = take_encoded(known, labelled)
     unlabelled = None
     if config.virtual or config.entropy:
         is_left = torch.ones(len(known), dtype=torch.bool).index_fill(0, labelled, False)
-        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), load_encoded(ENCODED["unsup"]))
+        unsup = load_encoded(ENCODED["unsup"], vocabulary_size)
+        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), unsup)
         if not len(unlabelled):
             raise InputError(
                 "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
@@ -70,7 +78,7 @@ def train(params: Params) -> None:
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
             slower = config.precision == "bfloat16" and not multiplies_bfloat16(device)
-            precision = "float32, for want of instructions for bfloat16" if slower else config.precision
+            precision = "float32, without instructions for bfloat16" if slower else config.precision
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
             best = fit(model, training, validation, config, device, report, progress, unlabelled, chosen)
@@ -93,7 +101,8 @@ def train(params: Params) -> None:
         }
         for path in METRICS["train"]:
             write_json(path, figures)
-        forget_states("train")
+        for saved in (chosen, refitted):
+            saved.forget()
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sentiment.archive import Limits
 from sentiment.corpus import Review
 from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier, ModelConfig, initial_model
 from sentiment.sample import generate_reviews, write_vectors
 
+LIMITS = Limits(members=1000, member_bytes=1 << 20, unpacked_bytes=1 << 24)  # beyond whatever honest tests need
 LABEL_FOLDERS = {1: "pos", 0: "neg", None: "unsup"}
 
 

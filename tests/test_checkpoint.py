@@ -1,10 +1,13 @@
 import json
+import pickle
+import resource
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from sentiment.checkpoint import load_checkpoint, load_start, save_checkpoint, save_start
+from sentiment.checkpoint import CONFIG, WEIGHTS, load_checkpoint, load_start, save_checkpoint, save_start
 from sentiment.encoded import save_tensors
 from sentiment.errors import InputError
 from sentiment.predict import predict_logits
@@ -83,3 +86,105 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.json").write_text("{}")
     with pytest.raises(InputError, match=r"was trained with another vocabulary than .*vocabulary\.json"):
         load_checkpoint(tmp_path / "model", tmp_path / "vocabulary.json")
+
+
+def save_changed(folder: Path, **changes: object) -> None:
+    """Save a checkpoint whose configuration is another than that of its weights."""
+    save_checkpoint(folder, small_model(), VOCABULARY)
+    saved = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**saved, "model": {**saved["model"], **changes}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size", 0, "must be a whole number of 1 or more; got 0"),
+        ("hidden_size", True, "must be a whole number of 1 or more; got True"),
+        ("hidden_size", 5.0, "must be a whole number of 1 or more; got 5.0"),
+        ("layers", -1, "must be a whole number of 1 or more; got -1"),
+        ("bidirectional", 1, "must be true or false; got 1"),
+        ("cell", ["lstm"], r"must be a word; got \['lstm'\]"),
+        ("pooling", "max", "must be a list of different words; got 'max'"),
+        ("pooling", [], "must be a list of different words"),
+        ("pooling", ["max", "max"], "must be a list of different words"),
+        ("dropout_output", float("nan"), "must be a number of 0 or more, below 1; got nan"),
+        ("dropout_output", 1, "must be a number of 0 or more, below 1; got 1"),
+        ("more", 1, "must be an object of vocabulary_size, embedding_size, cell"),
+    ],
+)
+def test_a_configuration_that_no_model_has_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
+    save_changed(tmp_path / "model", **{name: value})
+    with pytest.raises(InputError, match=rf"model\.json: is not the configuration of a model: .*{message}"):
+        load_checkpoint(tmp_path / "model", VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size", 10**8, "must be of shape"),
+        ("hidden_size", 10**9, "is not the configuration of a model"),
+        ("vocabulary_size", 10**12, "must be of shape"),
+        ("layers", 10**9, "must hold the tensors of 1000000000 layers"),
+        ("hidden_size", 2**62, "is not the configuration of a model"),
+        ("hidden_size", 10**30, "is not the configuration of a model"),
+    ],
+)
+def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path, name: str, value: int, message: str) -> None:
+    save_changed(tmp_path / "model", **{name: value})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(tmp_path / "model", VOCABULARY)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    path = tmp_path / "model" / WEIGHTS
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]):
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=r"weights\.safetensors: "):
+                load_checkpoint(tmp_path / "model", VOCABULARY)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"is damaged: its sha256 is not the one in model\.json"):
+        load_checkpoint(tmp_path / "model", VOCABULARY)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = small_model()
+    model.temperature.fill_(torch.nan)
+    save_checkpoint(tmp_path / "model", model, VOCABULARY)
+    with pytest.raises(InputError, match="temperature must be finite; got NaN or infinity"):
+        load_checkpoint(tmp_path / "model", VOCABULARY)
+
+
+class Trap:
+    """What creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_a_pickle_is_named_and_not_opened(tmp_path: Path, is_zip: bool) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    path, content = tmp_path / "model" / WEIGHTS, pickle.dumps(Trap(tmp_path / "trapped"))
+    if is_zip:  # as torch.save writes it
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="it is a pickle, which may hold code and is never opened"):
+        load_checkpoint(tmp_path / "model", VOCABULARY)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    before = torch.get_rng_state()
+    load_checkpoint(tmp_path / "model", VOCABULARY)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,19 @@ def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
     reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]
     with pytest.raises(InputError, match=f"the {split} split must hold reviews of both labels; got 1 negative and 0"):
         write_corpus(tmp_path / "corpus.parquet", reviews)
+
+
+def test_a_damaged_corpus_is_told_in_one_line_wherever_the_damage_is(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.parquet"
+    write_corpus(path, REVIEWS)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 5):
+        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
+            path.write_bytes(content)
+            with suppress(InputError):  # not every byte matters
+                read_corpus(path, ["id", "text"])
+            with suppress(InputError):
+                list(read_batches(path, ["text"]))
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"corpus\.parquet"):
+        read_corpus(path, ["id"])

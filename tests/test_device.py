@@ -42,9 +42,18 @@ def test_the_device_is_a_gpu_where_there_is_one() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize(("able", "expected"), [({}, False), ({"avx512_bf16": True}, True), ({"bf16": True}, True)])
+@pytest.mark.parametrize(
+    ("kept_to", "able", "expected"),
+    [
+        ("AVX512", {}, False),
+        ("AVX512", {"avx512_bf16": True}, True),
+        ("AVX2", {"avx512_bf16": True}, False),
+        ("DEFAULT", {"bf16": True}, True),
+    ],
+)
 def test_bfloat16_is_a_matter_of_instructions(
-    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], expected: bool
+    monkeypatch: pytest.MonkeyPatch, kept_to: str, able: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kept_to)
     assert multiplies_bfloat16(torch.device("cpu")) is expected

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment.corpus import Review
+from sentiment.corpus import Review, write_corpus
 from sentiment.errors import InputError
 from sentiment.own import Columns, read_own
 from tests.conftest import write_own_csv
@@ -93,6 +93,12 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
         ("a.jsonl", b'{"text": "x"\n', r"a\.jsonl:1: is not valid JSON"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl:1: each line must be a JSON object; got '\[1\]'"),
         ("a.jsonl", b'{"text": 5, "label": "good", "split": "train", "about": 1}\n', r"text must be text; got 5"),
+        ("a.jsonl", b"[" * 9999, r"a\.jsonl:1: is not valid JSON: maximum recursion depth"),
+        (
+            "a.jsonl",
+            b'{"text": "x", "label": [[[[1]]]], "split": "train", "about": 1}\n',
+            r"label must be a single value",
+        ),
         ("a.parquet", b"PAR1", r"a\.parquet: is not valid Parquet"),
         ("a.txt", b"", r"a\.txt: must be a folder or a file named \.csv, \.jsonl, \.parquet"),
     ],
@@ -117,3 +123,37 @@ def test_without_a_split_column_every_review_needs_a_label(tmp_path: Path) -> No
 def test_a_long_review_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("text,label,split\n" + "long " * 100_000 + ",good,train\n")
     assert len(read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text) == 500_000
+
+
+@pytest.mark.parametrize("name", ["text", "about"])
+def test_half_a_surrogate_pair_is_refused_where_a_split_is_drawn(tmp_path: Path, name: str) -> None:
+    rows = [
+        {"text": f"Text {number}", "label": label, "about": "x"} for number, label in enumerate(["bad", "good"] * 9)
+    ]
+    rows[0][name] = "\ud800"
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"own\.jsonl:1: the (text|group) holds half a surrogate pair"):
+        write_corpus(tmp_path / "corpus", read(tmp_path / "own.jsonl", Columns("text", "label", None, "about")))
+
+
+def test_parquet_that_unpacks_to_far_more_than_text_does_is_refused(tmp_path: Path) -> None:
+    table = {"text": ["x" * 100_000] * 1000, "label": ["good", "bad"] * 500, "split": ["train", "test"] * 500}
+    pq.write_table(pa.table(table), tmp_path / "own.parquet", compression="zstd")
+    with pytest.raises(InputError, match=r"unpacks to more than 1,000 times its .* bytes, which no text does"):
+        read(tmp_path / "own.parquet", Columns("text", "label", "split", None))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1], pa.timestamp("ns")),
+        pa.array([2**62], pa.timestamp("us")),
+        pa.array([2**30], pa.date32()),
+        pa.array([1], pa.timestamp("us", tz="Nowhere")),
+    ],
+)
+def test_a_date_that_python_does_not_have_is_told(tmp_path: Path, column: pa.Array) -> None:
+    table = {"text": ["x"], "label": ["good"], "split": ["train"], "about": column}
+    pq.write_table(pa.table(table), tmp_path / "own.parquet")
+    with pytest.raises(InputError, match=r"own\.parquet: is not valid Parquet"):
+        read(tmp_path / "own.parquet")

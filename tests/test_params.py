@@ -39,7 +39,20 @@ BROKEN = [
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
     ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
     ("  epochs: 8", "  epochs: 8\n  epochs: 20", "the key 'epochs' stands twice; keep one"),
+    ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
+    ("    members:", "    member:", "download.limits.member is not a key; those there are members, member_bytes,"),
     ("train:", "train: [", "is not valid YAML"),
+    (
+        "  seed: 1234  ",
+        f"  seed: 0x{'f' * 9000}  ",
+        "less than 9223372036854775808; got a number of thousands of digits",
+    ),
+    ("cell: lstm", "cell: &cell lstm\n  pooling: *cell", "*cell refers to another value; write that out in line"),
+    ("cell: lstm", "cell: !!int lstm", "'lstm' is no int in line"),
+    ("cell: lstm", "cell: !!python/name:os.system", "could not determine a constructor for the tag"),
+    ("cell: lstm", f"cell: {'[' * 2000}", "nested too deep in line"),
+    ("cell: lstm", f"cell: {'x' * 2000}", "got 'xxxx"),
+    ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must be of at most 131,072 bytes"),
     (
         "evaluate:",
         "evaluat:",
@@ -103,7 +116,9 @@ finally:
 def test_the_schema_and_the_library_name_the_same_settings() -> None:
     of_data = {"vocabulary_size", "embedding_size"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
-    assert set(schema.Train.model_fields) - {"processes", "refit"} == {field.name for field in fields(TrainConfig)}
+    assert set(schema.Train.model_fields) - {"processes", "portable", "refit"} == {
+        field.name for field in fields(TrainConfig)
+    }
 
 
 def test_the_schema_and_the_library_offer_the_same_choices() -> None:

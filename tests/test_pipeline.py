@@ -40,10 +40,33 @@ def test_a_second_run_runs_nothing(sample: Clone) -> None:
     assert "Data and pipelines are up to date." in sample.dvc("repro")
 
 
-def test_outputs_are_the_same_bytes_in_another_place(sample: Clone, tmp_path: Path) -> None:
-    twin = Clone(tmp_path)
+def test_outputs_are_the_same_bytes_in_other_surroundings(
+    sample: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in a place").mkdir()
+    twin = Clone(tmp_path / "in a place")
+    surroundings = {"LC_ALL": "POSIX", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "4711"}
+    # which train.portable does not heed
+    surroundings |= {"OMP_NUM_THREADS": "2", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "AUTO"}
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
     twin.experiment(*SMALL)
     assert twin.digests() == sample.digests()
+
+
+def test_of_two_runs_at_once_the_second_ends_with_the_lock_message_and_damages_nothing(sample: Clone) -> None:
+    before = sample.digests()
+    command = [sys.executable, "-m", "dvc", "repro", "--force"]
+    environment = {**sample.environment(), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=sample.folder, env=environment, stdout=PIPE, text=True) as first:
+        assert first.stdout is not None
+        while "Running stage" not in first.stdout.readline():
+            assert first.poll() is None
+        assert re.search("is busy|Unable to acquire lock", sample.dvc("repro", "--force", status=None))
+        first.communicate(timeout=600)
+    assert first.returncode == 0
+    assert sample.digests() == before
+    assert "Data and pipelines are up to date." in sample.dvc("repro")
 
 
 def test_every_output_is_one_that_a_stage_declares(sample: Clone) -> None:

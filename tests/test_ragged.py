@@ -22,7 +22,7 @@ def write(path: Path, batches: list[tuple[list[list[int]], list[int]]]) -> bytes
 
 def test_reviews_read_back_as_they_were_written(tmp_path: Path) -> None:
     write(tmp_path / "a", BATCHES)
-    loaded = load_encoded(tmp_path / "a")
+    loaded = load_encoded(tmp_path / "a", 10)
     assert loaded.tokens.tolist() == [5, 6, 7, 8, 9, 2]
     assert loaded.lengths.tolist() == [3, 1, 2]
     assert loaded.labels.tolist() == [1, 0, -1]
@@ -51,7 +51,7 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None
 
 def test_a_split_may_be_empty(tmp_path: Path) -> None:
     write(tmp_path / "a", [])
-    assert len(load_encoded(tmp_path / "a")) == 0
+    assert len(load_encoded(tmp_path / "a", 10)) == 0
 
 
 def test_lists_become_tensors_without_labels() -> None:

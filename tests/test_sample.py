@@ -7,6 +7,7 @@ import numpy as np
 from sentiment.baseline import predict_baseline
 from sentiment.sample import NEGATIVE, POSITIVE, generate_reviews, write_vectors
 from sentiment.vectors import read_vectors
+from tests.conftest import LIMITS
 
 REVIEWS = list(generate_reviews(2000, seed=5))
 
@@ -40,7 +41,7 @@ def test_the_seed_decides_the_reviews() -> None:
 
 def test_vectors_cover_most_words_but_not_all(tmp_path: Path) -> None:
     write_vectors(tmp_path / "vectors", dimension=50)
-    vectors = read_vectors(tmp_path / "vectors", 50, POSITIVE + NEGATIVE)
+    vectors = read_vectors(tmp_path / "vectors", 50, POSITIVE + NEGATIVE, LIMITS)
     assert 0.6 < len(vectors.words) / len(POSITIVE + NEGATIVE) < 0.95
 
 

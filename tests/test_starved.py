@@ -1,5 +1,6 @@
 """A full disk: each stage says so in one line, leaves nothing half-written, and ends well once there is room."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.errors import InputError
+from sentiment.fetch import fetch
 from tests.clone import STAGES, Clone
 
 SETTINGS = ["download.sample.reviews=200", "model.hidden_size=8", "train.epochs=2", "pretrain.enabled=true"]
@@ -55,3 +58,18 @@ def test_a_full_disk_is_named_and_costs_nothing(clone: Clone, stage: str, free: 
     assert not list(clone.folder.rglob("*.partial"))
     clone.run(*command)
     assert clone.digests() == before
+
+
+def test_a_download_that_fills_the_disk_goes_on_once_there_is_room(clone: Clone, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 8192
+    (tmp_path / "source").write_bytes(content)
+    url, checksum, store = (tmp_path / "source").as_uri(), hashlib.sha256(content).hexdigest(), clone.folder / "store"
+    filler = fill(clone.folder, 1 << 20)
+    try:
+        with pytest.raises(InputError, match=r"part: the disk is full; the file has 2,097,152 bytes; what arrived is"):
+            fetch(url, checksum, store, most_bytes=len(content))
+    finally:
+        filler.unlink()
+    assert 0 < (store / f"{checksum}.part").stat().st_size < len(content)
+    assert fetch(url, checksum, store, most_bytes=len(content)).read_bytes() == content
+    shutil.rmtree(store)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
+from sentiment.objective import Objective
 from sentiment.predict import predict_logits
 from sentiment.resume import Saved
 from sentiment.train import Epoch, TrainConfig, Training, Watch, average, rate_factor, train, train_on_all
@@ -111,7 +112,7 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
         train(model, TRAINING, VALIDATION, config, CPU, epochs.append, watch, easy_reviews(90, 2), saved)
         return model.state_dict(), epochs
 
-    saved = Saved(tmp_path / "state.safetensors")
+    saved = Saved(tmp_path / "some.state")
     with pytest.raises(KeyboardInterrupt):
         run_on(until_killed, saved)
     torch.rand(3)  # other programs draw other numbers
@@ -205,6 +206,18 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
         run(model)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())
+
+
+def test_a_batch_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(Objective, "backward", refuse)
+    work = r"epoch 1, batch 1 of 25, 8 reviews, the longest of [\d,]+ tokens"
+    with pytest.raises(
+        InputError, match=rf"^{work}: the GPU's memory is full; lower train\.tokens_at_once, now 1,000$"
+    ):
+        run(small_model())
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from sentiment.errors import InputError
 from sentiment.vectors import WordVectors, read_vectors
+from tests.conftest import LIMITS
 
 PLAIN = b"the 0.1 0.2 0.3\n, -1 2e-3 3\nna\xc3\xafve 4 5 6\n"
 
 
 def read(path: Path, content: bytes, wanted: tuple[str, ...] = ("naïve", "the", "none")) -> WordVectors:
     path.write_bytes(content)
-    return read_vectors(path, 3, wanted)
+    return read_vectors(path, 3, wanted, LIMITS)
 
 
 def write_zip(path: Path, members: dict[str, bytes]) -> bytes:

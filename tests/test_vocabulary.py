@@ -1,4 +1,6 @@
+import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -114,4 +116,28 @@ def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> No
 def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str) -> None:
     (tmp_path / "vocabulary.json").write_text(content)
     with pytest.raises(InputError, match="is not a vocabulary"):
+        load_vocabulary(tmp_path / "vocabulary.json")
+
+
+@pytest.mark.parametrize(
+    ("counts", "changes", "message"),
+    [
+        ([], {}, r"counts must be an object; got \[\]"),
+        ({"<pad>": 1}, {}, "'<pad>' is no token of a text"),
+        ({"\ud800": 1}, {}, "is no token of a text"),
+        ({"a": 0}, {}, "the count of 'a' must be a whole number of 1 or more; got 0"),
+        ({"a": True}, {}, "must be a whole number of 1 or more; got True"),
+        ({"a": float("inf")}, {}, "must be a whole number of 1 or more; got inf"),
+        ({"a": {}}, {}, "must be a whole number of 1 or more; got {}"),
+        ({}, {"lower": 1}, "lower must be true or false; got 1"),
+        ({}, {"max_tokens": -1}, "max_tokens must be null or a whole number of 1 or more; got -1"),
+        ({}, {"more": 1}, "must be an object of lower, keep_breaks, max_tokens, pad_to"),
+    ],
+)
+def test_a_value_that_no_vocabulary_has_is_named(
+    tmp_path: Path, counts: object, changes: dict[str, object], message: str
+) -> None:
+    saved = {"counts": counts, "rules": {**asdict(RULES), **changes}}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(saved))
+    with pytest.raises(InputError, match=rf"is not a vocabulary: .*{message}"):
         load_vocabulary(tmp_path / "vocabulary.json")

@@ -4,6 +4,7 @@ The modules, in the order in which the data meets them; each imports only from t
 
     errors                           a user's mistake
     files                            outputs that appear whole or not at all
+    archive, web                     archives from elsewhere, read within limits; servers, waited for within limits
     corpus                           reviews in one Parquet file
     split                            which reviews are held out
     fetch, sample, imdb, own         where reviews and vectors come from

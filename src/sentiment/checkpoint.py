@@ -1,12 +1,13 @@
 """A trained model on disk: its weights, and beside them all that is needed to load them."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
-from sentiment.encoded import load_tensors, save_tensors
+import torch
+
+from sentiment.encoded import check_dtypes, load_tensors, read_tensors, save_tensors
 from sentiment.errors import InputError
-from sentiment.files import replacing, sha256_of, write_json
+from sentiment.files import read_json, read_settings, replacing, sha256_of, write_json
 from sentiment.model import Classifier, ModelConfig
 
 WEIGHTS, CONFIG = "weights.safetensors", "model.json"
@@ -14,12 +15,16 @@ STARTING = ("embedding.", "layers.0.")  # what names of weights begin with that 
 
 
 def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
-    """Write weights and configuration to a folder, with the sha256 of the vocabulary whose numbers the model reads."""
+    """Write weights and configuration to a folder.
+
+    With them go the sha256 of the weights, and of the vocabulary whose numbers the model reads.
+    """
     with replacing(folder) as partial:
         partial.mkdir()
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         save_tensors(partial / WEIGHTS, weights)
-        write_json(partial / CONFIG, {"model": asdict(model.config), "vocabulary_sha256": sha256_of(vocabulary)})
+        sums = {"vocabulary_sha256": sha256_of(vocabulary), "weights_sha256": sha256_of(partial / WEIGHTS)}
+        write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
 
 
 def save_start(path: Path, model: Classifier | None) -> None:
@@ -40,25 +45,35 @@ def load_start(path: Path, model: Classifier) -> None:
 def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:
     """Build the model that the folder's configuration describes and load its weights, on the CPU and ready to score.
 
-    Raises InputError where a file is missing or damaged, where the weights are not those of that model, and where the
-    model was trained with another vocabulary.
+    Raises InputError where a file is missing or damaged, where the weights are not those of that model or not finite,
+    and where the model was trained with another vocabulary. Takes no memory before the weights are known to fit.
     """
-    try:
-        saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        config = ModelConfig(**{**saved["model"], "pooling": tuple(saved["model"]["pooling"])})
-        model = Classifier(config)
-        vocabulary_sha256 = saved["vocabulary_sha256"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder / CONFIG}: is not the configuration of a model: {error!r}") from error
-    if vocabulary_sha256 != sha256_of(vocabulary):
+    path, what = folder / CONFIG, "the configuration of a model"
+    saved = read_json(path, what, {"model", "vocabulary_sha256", "weights_sha256"})
+    config = read_settings(path, what, saved["model"], ModelConfig)
+    if saved["vocabulary_sha256"] != sha256_of(vocabulary):
         raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")
+    weights = read_tensors(folder / WEIGHTS)
+    if config.layers > len(weights):
+        raise InputError(f"{folder / WEIGHTS}: must hold the tensors of {config.layers} layers; got {len(weights)}")
+    try:
+        with torch.device("meta"):
+            model = Classifier(config)
+    except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too great for PyTorch
+        raise InputError(f"{path}: is not {what}: {error!r}") from error
     expected = model.state_dict()
-    weights = load_tensors(folder / WEIGHTS, {name: tensor.dtype for name, tensor in expected.items()})
+    check_dtypes(folder / WEIGHTS, weights, {name: tensor.dtype for name, tensor in expected.items()})
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             raise InputError(
                 f"{folder / WEIGHTS}: {name} must be of shape {tuple(tensor.shape)} as {CONFIG} says; "
                 f"got {tuple(weights[name].shape)}"
             )
-    model.load_state_dict(weights)
+        if not bool(weights[name].isfinite().all()):
+            raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train it again")
+    if saved["weights_sha256"] != sha256_of(folder / WEIGHTS):
+        raise InputError(
+            f"{folder / WEIGHTS}: is damaged: its sha256 is not the one in {CONFIG}; fetch it or train it again"
+        )
+    model.to_empty(device="cpu").load_state_dict(weights)
     return model.eval()

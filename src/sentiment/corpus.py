@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, in_short
 from sentiment.files import replacing
 
 SPLITS = ("train", "test", "unsup")
@@ -83,10 +84,8 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
 
 def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
     """Read some columns of a corpus, all N rows, in the file's order; raises InputError for a damaged file."""
-    try:
+    with reading_parquet(path, "a corpus"):
         values: dict[str, list[Any]] = pq.read_table(path, columns=columns).to_pydict()
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: is not a corpus: {error}") from error
     return values
 
 
@@ -98,22 +97,30 @@ def read_batches(
     `chosen`, (N,), says which of all the reviews are wanted, if not all are. Raises InputError for a damaged file.
     """
     start = 0
+    with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
+            batch.validate(full=True)  # that text is UTF-8
+            stop = start + len(batch)
+            if chosen is None:
+                yield batch
+            elif chosen[start:stop].any():
+                yield batch.filter(pa.array(chosen[start:stop]))
+            start = stop
+
+
+@contextmanager
+def reading_parquet(path: Path, what: str) -> Iterator[None]:
+    """Say in one line that a file is not `what`, for which Arrow has errors of many kinds."""
+    path.stat()  # its error names the file that is not there, which Arrow's does not
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
-                stop = start + len(batch)
-                if chosen is None:
-                    yield batch
-                elif chosen[start:stop].any():
-                    yield batch.filter(pa.array(chosen[start:stop]))
-                start = stop
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: is not a corpus: {error}") from error
+        yield
+    except (pa.ArrowException, OSError, OverflowError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: is not {what}: {error}") from error
 
 
 def _check(review: Review) -> None:
     if review.split not in SPLITS:
-        raise InputError(f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {review.split!r}")
+        raise InputError(f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {in_short(review.split)}")
     if (review.label is None) != (review.split == "unsup"):
         raise InputError(
             f"{review.where}: reviews of train and test need a label and those of unsup have none; "
@@ -121,8 +128,9 @@ def _check(review: Review) -> None:
         )
     if not review.text.strip():
         raise InputError(f"{review.where}: the review is empty or only white space; remove it or give its text")
-    if SURROGATE.search(review.text):
-        raise InputError(f"{review.where}: the text holds half a surrogate pair, which is no character; mend it")
+    for name, text in (("text", review.text), ("group", review.group or "")):
+        if SURROGATE.search(text):
+            raise InputError(f"{review.where}: the {name} holds half a surrogate pair, which is no character; mend it")
 
 
 def _table(batch: list[Review]) -> pa.Table:

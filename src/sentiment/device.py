@@ -2,8 +2,12 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from sentiment.errors import InputError
 
 
 def choose_device() -> torch.device:
@@ -14,11 +18,28 @@ def choose_device() -> torch.device:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether the device has instructions for products of bfloat16; without, they are slower than float32."""
+    """Return whether the device has instructions for products of bfloat16; without, they are slower than float32.
+
+    A processor whose instructions are kept to AVX2, by PyTorch's `ATEN_CPU_CAPABILITY`, has none.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return False
     able = torch.cpu.get_capabilities()
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # of Intel, AMD; of Arm
+
+
+@contextmanager
+def memory_for(work: str, remedy: str) -> Iterator[None]:
+    """Raise InputError, which names the work and the parameter to lower, where a GPU's memory does not suffice for it.
+
+    Memory of a CPU is the operating system's to give, and to take back: it may end a process that asks for too much.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"{work}: the GPU's memory is full; lower {remedy}") from error
 
 
 def repeat_exactly(device: torch.device) -> None:

@@ -41,18 +41,41 @@ class EncodedReviews:
         return EncodedReviews(self.tokens.to(device), self.offsets, self.labels)
 
 
-def load_encoded(path: Path) -> EncodedReviews:
-    """Read what `ragged.writing_encoded` wrote; raises InputError if it is anything else."""
+def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
+    """Read what `ragged.writing_encoded` wrote; raises InputError if it is anything else.
+
+    Each token must be one of a vocabulary of so many, each label 1, 0 or -1.
+    """
     tensors = load_tensors(path, {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8})
+    for name, tensor in tensors.items():
+        if tensor.ndim != 1:
+            raise InputError(f"{path}: {name} must have one dimension; got {tensor.ndim}; run the prepare stage again")
     reviews = EncodedReviews(**tensors)
-    ends = reviews.offsets[[0, -1]].tolist() if len(reviews.offsets) else None
+    tokens, offsets, labels = reviews.tokens, reviews.offsets, reviews.labels
     if (
-        ends != [0, len(reviews.tokens)]
-        or len(reviews.offsets) != len(reviews) + 1
-        or bool((reviews.lengths < 1).any())
+        len(offsets) != len(labels) + 1
+        or offsets[[0, -1]].tolist() != [0, len(tokens)]
+        or bool((offsets[1:] <= offsets[:-1]).any())  # compared, since the difference of two may be too great for int64
     ):
         raise InputError(f"{path}: its offsets do not fit its tokens and labels; run the prepare stage again")
+    for name, tensor, least, greatest in (("tokens", tokens, 0, vocabulary_size - 1), ("labels", labels, -1, 1)):
+        if bool(((tensor < least) | (tensor > greatest)).any()):
+            raise InputError(
+                f"{path}: its {name} must lie between {least} and {greatest:,}; "
+                f"got {tensor.min():,} to {tensor.max():,}; run the prepare stage again"
+            )
     return reviews
+
+
+def load_embeddings(path: Path) -> Tensor:
+    """Read an embedding matrix, (V, E) float32; raises InputError if it is anything else or a number is not finite."""
+    embeddings = load_tensors(path, {"embeddings": torch.float32})["embeddings"]
+    if embeddings.ndim != 2 or not embeddings.numel() or not bool(embeddings.isfinite().all()):
+        raise InputError(
+            f"{path}: must be a matrix of finite numbers; got a shape of {tuple(embeddings.shape)}, "
+            f"{int(embeddings.isfinite().sum()):,} numbers finite; run the prepare stage again"
+        )
+    return embeddings
 
 
 def take_encoded(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
@@ -82,13 +105,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: is not a readable file of tensors: {error}") from error
+        is_pickle = path.is_file() and _looks_pickled(path)
+        reason = "it is a pickle, which may hold code and is never opened" if is_pickle else error
+        raise InputError(f"{path}: is not a readable file of tensors: {reason}") from error
+
+
+def _looks_pickled(path: Path) -> bool:
+    """Tell whether a file that holds no tensors begins as those of `torch.save` and `pickle.dump` do."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    # A file of tensors begins with the length of its header, which may be 0x80 and some zeros.
+    return start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[2:3] != b"\0")
 
 
 def load_tensors(path: Path, dtypes: dict[str, torch.dtype]) -> dict[str, Tensor]:
     """Read tensors of exactly these names and dtypes; raises InputError if the file holds anything else."""
     tensors = read_tensors(path)
+    check_dtypes(path, tensors, dtypes)
+    return tensors
+
+
+def check_dtypes(path: Path, tensors: dict[str, Tensor], dtypes: dict[str, torch.dtype]) -> None:
+    """Raise InputError unless the tensors read from a file are of exactly these names and dtypes."""
     found = {name: tensor.dtype for name, tensor in tensors.items()}
     if found != dtypes:
         raise InputError(f"{path}: must hold the tensors {dtypes}; got {found}")
-    return tensors

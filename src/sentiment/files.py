@@ -5,11 +5,28 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sentiment.errors import InputError
+from sentiment.errors import InputError, in_short
+
+Settings = TypeVar("Settings")
+
+# What may stand in JSON for a field of a dataclass, by the field's type. To Python true is an int as well.
+ALLOWED: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    int: ("a whole number of 1 or more", lambda value: type(value) is int and value >= 1),
+    int | None: ("null or a whole number of 1 or more", lambda value: value is None or ALLOWED[int][1](value)),
+    float: ("a number of 0 or more, below 1", lambda value: type(value) in (int, float) and 0 <= value < 1),
+    str: ("a word", lambda value: isinstance(value, str)),
+    tuple[str, ...]: (
+        "a list of different words",
+        lambda value: isinstance(value, list) and all(map(ALLOWED[str][1], value)) and len({*value}) == len(value) > 0,
+    ),
+}
 
 
 @contextmanager
@@ -28,7 +45,10 @@ def replacing(path: Path) -> Iterator[Path]:
             remove(path)
         partial.replace(path)
     except BaseException as error:
-        remove(partial)
+        try:
+            remove(partial)
+        finally:
+            remove(partial)  # the rest, if a signal came meanwhile
         if says_full(error):
             free = shutil.disk_usage(path.parent).free
             advice = "make room and run the same command again"
@@ -55,6 +75,33 @@ def write_json(path: Path, value: object) -> None:
     with replacing(path) as partial:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
+    """Read a JSON object of these keys; raises InputError, "is not `what`", if the file holds anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: is not {what}: it cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not {what}: it is not valid JSON: {error}") from error
+    if not isinstance(value, dict) or value.keys() != keys:
+        raise InputError(
+            f"{path}: is not {what}: must be an object of {', '.join(sorted(keys))}; got {in_short(value)}"
+        )
+    return value
+
+
+def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) -> Settings:
+    """Make a dataclass of what stood for it in a JSON file, each value of its very type; raises InputError as above."""
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(saved, dict) or saved.keys() != types.keys():
+        raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {in_short(saved)}")
+    for name, value in saved.items():
+        rule, is_allowed = ALLOWED[types[name]]
+        if not is_allowed(value):
+            raise InputError(f"{path}: is not {what}: {name} must be {rule}; got {in_short(value)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
 
 
 def sha256_of(path: Path) -> str:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sentiment.device import memory_for
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier, Dropout
@@ -142,7 +143,10 @@ class Reader:
             loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=self.device), 0, time.perf_counter()
             windows = windows_of(self.streams(order), len(self.carried), self.config.window)
             for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
-                loss_sum += self.learn(window) * (len(window[0]) - 1)
+                work = f"epoch {epoch + 1}, window {place} of {self.an_epoch}"
+                with memory_for(work, f"pretrain.window or pretrain.streams, now {self.config.streams}"):
+                    loss = self.learn(window)
+                loss_sum += loss * (len(window[0]) - 1)
                 tokens += len(window[0]) - 1
                 if place in reports:
                     held_out_loss = judge(self.models, self.judged, self.config.window)

@@ -154,12 +154,13 @@ def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:
     """Return the standard deviation, (), of the numbers of embeddings (V, E) that are as frequent as (V,) says."""
     embeddings = embeddings.detach()
     mean = frequencies @ embeddings  # (E,)
-    return (frequencies @ (embeddings - mean).square()).mean().sqrt()
+    variance: Tensor = (frequencies @ (embeddings - mean).square()).mean()
+    return variance.double().sqrt()  # the root of a float32 is MKL's, which rounds it otherwise on other processors
 
 
 def direction(gradient: Tensor) -> Tensor:
     """Return (T, B, E) scaled so that each review's part, (T, E), is of Euclidean norm 1, or 0 where it was 0."""
-    norms = gradient.square().sum((0, 2), keepdim=True).sqrt()
+    norms: Tensor = torch.linalg.vector_norm(gradient, dim=(0, 2), keepdim=True)
     return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny)
 
 

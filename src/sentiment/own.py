@@ -2,17 +2,19 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.corpus import Review
-from sentiment.errors import InputError
+from sentiment.corpus import Review, reading_parquet
+from sentiment.errors import InputError, in_short
 from sentiment.split import hold_out, keys_of
+
+BATCH_ROWS = 256  # bounds the memory of reading Parquet
+GREATEST_RATIO = 1_000  # of Parquet unpacked to Parquet as it is
 
 Row = tuple[str, dict[str, object]]  # where it was read, and its columns by name
 
@@ -58,9 +60,11 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     for name in names:
         if name not in row:
             raise InputError(f"{where}: has no column {name!r}; its columns are {', '.join(row)}")
+        if isinstance(row[name], Mapping | list):
+            raise InputError(f"{where}: {name} must be a single value; got {in_short(row[name])}")
     text = row[columns.text]
     if not isinstance(text, str):
-        raise InputError(f"{where}: {columns.text} must be text; got {text!r}")
+        raise InputError(f"{where}: {columns.text} must be text; got {in_short(text)}")
     split = "train" if columns.split is None else str(row[columns.split])
     label = row[columns.label]
     name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as they stand in JSON
@@ -69,7 +73,7 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     elif name in labels:
         value = labels.index(name)
     else:
-        raise InputError(f"{where}: {columns.label} must be one of {', '.join(labels)}; got {name!r}")
+        raise InputError(f"{where}: {columns.label} must be one of {', '.join(labels)}; got {in_short(name)}")
     group = None if columns.group is None else row[columns.group]
     return Review(
         id=f"{number:08d}",
@@ -110,7 +114,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
     for where, line in _lines(path):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: is not valid JSON: {error}") from error
         if not isinstance(row, dict):
             raise InputError(f"{where}: each line must be a JSON object; got {line.strip()[:40]!r}")
@@ -118,15 +122,19 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}: row {number}", row
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: is not valid Parquet: {error}") from error
+    number = unpacked = 0
+    allowed = GREATEST_RATIO * path.stat().st_size
+    with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+            unpacked += batch.nbytes
+            if unpacked > allowed:
+                raise InputError(
+                    f"{path}: unpacks to more than {GREATEST_RATIO:,} times its {path.stat().st_size:,} bytes, "
+                    "which no text does; do not trust this file"
+                )
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", row
 
 
 def _folder_rows(path: Path) -> Iterator[Row]:

@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
-from sentiment.encoded import read_tensors, save_tensors
+from sentiment.errors import InputError
+from sentiment.files import remove, replacing
+
+DIGEST_BYTES = sha256().digest_size
 
 Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A file of tensors, in groups."""
+    """A file of tensors, in groups, behind the sha256 of all that follows it."""
 
     path: Path
 
@@ -23,7 +28,11 @@ class Saved:
         """Return what was saved last, by group and name; no groups if nothing was. Raises InputError if damaged."""
         groups: dict[str, Weights] = {}
         if self.path.exists():
-            for name, tensor in read_tensors(self.path).items():
+            content = self.path.read_bytes()
+            digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+            if sha256(content).digest() != digest:
+                raise InputError(f"{self.path}: is damaged; delete it, and the same command begins this stage anew")
+            for name, tensor in load(content).items():
                 group, _, rest = name.partition("/")
                 # a copy of its own, since where numbers lie decides how some kernels add them up
                 groups.setdefault(group, {})[rest] = tensor.clone()
@@ -32,7 +41,13 @@ class Saved:
     def save(self, groups: Mapping[str, Weights]) -> None:
         """Replace what was saved."""
         tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
-        save_tensors(self.path, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        with replacing(self.path) as partial:
+            partial.write_bytes(sha256(content).digest() + content)
+
+    def forget(self) -> None:
+        """Remove what was saved: the training has come to its end."""
+        remove(self.path)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -43,7 +43,9 @@ def read_outline(path: Path) -> Outline:
 def keys_of(values: Iterable[str | None]) -> Keys:
     """Return a key for each value. Of a million different ones, the chance that two share a key is 3e-8."""
     digests = (
-        0 if value is None else int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), signed=True)
+        0
+        if value is None
+        else int.from_bytes(blake2b(value.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
         for value in values
     )
     return np.fromiter(digests, dtype=np.int64)

@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sentiment.batches import shuffled_rows
+from sentiment.device import memory_for
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
@@ -220,7 +221,10 @@ class Training:
             still = [weight for part in self.parts[number:] for weight in part] if config.unfreezing else []
             for position, rows in enumerate(watch(batches[begun:], number), start=begun + 1):
                 self.optimizer.zero_grad()
-                loss = self.objective.backward(rows, next(beside))
+                work = f"epoch {number}, batch {position} of {len(batches)}, {len(rows)} reviews"
+                longest = f"the longest of {self.lengths[rows].max():,} tokens"
+                with memory_for(f"{work}, {longest}", f"train.tokens_at_once, now {config.tokens_at_once:,}"):
+                    loss = self.objective.backward(rows, next(beside))
                 self.first_bad = torch.where((self.first_bad == 0) & ~loss.isfinite(), position, self.first_bad)
                 if self.device.type == "cpu" or position == len(batches):
                     check(self.first_bad, number, batches)

@@ -4,20 +4,19 @@ Pennington, Socher and Manning (2014), GloVe: Global Vectors for Word Representa
 numbers, separated by single spaces.
 """
 
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sentiment.archive import READ_BYTES, Limits, zip_blocks, zip_names
 from sentiment.errors import InputError
 
 ZIP_MAGIC = b"PK"
-READ_BYTES = 1 << 18
+LINE_BYTES = 1 << 20  # far more than any row has
+SHOWN_NAMES = 5
 
 
 class WordVectors(NamedTuple):
@@ -29,7 +28,7 @@ class WordVectors(NamedTuple):
     repeated: int  # rows of a wanted word that had come before: the first one counts
 
 
-def read_vectors(path: Path, dimension: int, wanted: Sequence[str]) -> WordVectors:
+def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limits) -> WordVectors:
     """Read the vectors of `wanted` words; of the other rows only the number of fields is looked at.
 
     In a zip file the member is the one named `*.<dimension>d.txt`, or the only one. The header line of word2vec's
@@ -37,40 +36,42 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str]) -> WordVecto
     as bytes, so that a word that is not UTF-8 is merely one that nobody wants.
 
     Raises InputError, with the line, for a row that is too short or too long, a number that is not one or not
-    finite, and a damaged zip file.
+    finite, and a zip file that `zip_blocks` refuses.
     """
     missing = {word.encode(): word for word in wanted}
     found: dict[bytes, str] = {}
     matrix = np.empty((len(missing), dimension), dtype=np.float32)
     number = repeated = 0
     has_header = False
-    with _open_text(path, dimension) as (name, text):
-        for block in _whole_lines(text):
-            for start, is_usual in _lines(block, dimension):
-                number += 1
-                if is_usual and block[start : block.index(b" ", start)] not in missing:
-                    continue
-                line = block[start : block.index(b"\n", start)]
-                if number == 1 and _is_header(line, dimension):
-                    has_header = True
-                    continue
-                word, values = _divide(line, dimension, f"{name}:{number}")
-                if word in found:
-                    repeated += 1
-                elif word in missing:
-                    matrix[len(found)] = _parse(values, f"{name}:{number}")
-                    found[word] = missing[word]
+    name, blocks = _read_blocks(path, dimension, limits)
+    for block in _whole_lines(name, blocks):
+        for start, is_usual in _lines(block, dimension):
+            number += 1
+            if is_usual and block[start : block.index(b" ", start)] not in missing:
+                continue
+            line = block[start : block.index(b"\n", start)]
+            if number == 1 and _is_header(line, dimension):
+                has_header = True
+                continue
+            word, values = _divide(line, dimension, f"{name}:{number}")
+            if word in found:
+                repeated += 1
+            elif word in missing:
+                matrix[len(found)] = _parse(values, f"{name}:{number}")
+                found[word] = missing[word]
     rows = number - has_header
     if not rows:
         raise InputError(f"{name}: holds no vectors")
     return WordVectors(list(found.values()), matrix[: len(found)], rows, repeated)
 
 
-def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the file in blocks that end where a line does."""
+def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text in blocks that end where a line does."""
     rest = b""
-    while block := file.read(READ_BYTES):
+    for block in blocks:
         lines, newline, rest = (rest + block).rpartition(b"\n")
+        if len(rest) > LINE_BYTES:
+            raise InputError(f"{name}: a line has more than {LINE_BYTES:,} bytes; it must be a word and its numbers")
         if newline:
             yield lines + newline
     if rest:
@@ -85,30 +86,30 @@ def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
     return zip(starts.tolist(), (spaces == dimension).tolist(), strict=True)
 
 
-@contextmanager
-def _open_text(path: Path, dimension: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open the text of the vectors; zipped or not is told by content, since the file may bear any name."""
+def _read_blocks(path: Path, dimension: int, limits: Limits) -> tuple[str, Iterator[bytes]]:
+    """Return what the text is called and its blocks; zipped or not is told by content: the file may bear any name."""
     with path.open("rb") as file:
-        if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
-            file.seek(0)
-            yield str(path), file
-            return
-        try:
-            with zipfile.ZipFile(file) as archive:
-                member = _member(path, archive, dimension)
-                with archive.open(member) as text:
-                    yield f"{path}: {member}", text
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(f"{path}: the zip file is damaged or truncated ({error}); fetch it again") from error
+        is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    if not is_zip:
+        return str(path), _plain_blocks(path)
+    member = _member(path, zip_names(path, limits), dimension)
+    return f"{path}: {member}", zip_blocks(path, member, limits)
 
 
-def _member(path: Path, archive: zipfile.ZipFile, dimension: int) -> str:
-    members = archive.namelist()
+def _plain_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            yield block
+
+
+def _member(path: Path, members: list[str], dimension: int) -> str:
     fitting = [member for member in members if member.endswith(f".{dimension}d.txt")]
     for candidates in (fitting, members):
         if len(candidates) == 1:
             return candidates[0]
-    raise InputError(f"{path}: must hold one member named *.{dimension}d.txt; it holds {', '.join(members) or 'none'}")
+    some = ", ".join(members[:SHOWN_NAMES]) or "none"
+    more = f" and {len(members) - SHOWN_NAMES:,} more" if len(members) > SHOWN_NAMES else ""
+    raise InputError(f"{path}: must hold one member named *.{dimension}d.txt; it holds {some}{more}")
 
 
 def _divide(line: bytes, dimension: int, where: str) -> tuple[bytes, list[bytes]]:

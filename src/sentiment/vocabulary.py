@@ -3,7 +3,6 @@
 Nothing else in the project imports torchtext. Its release 0.6 holds the API that the tutorials use.
 """
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 from torchtext.vocab import Vocab
 
-from sentiment.errors import InputError
-from sentiment.files import write_json
+from sentiment.corpus import SURROGATE
+from sentiment.errors import InputError, in_short
+from sentiment.files import read_json, read_settings, write_json
 from sentiment.pieces import NumberedTokens
 from sentiment.tokens import UNKNOWN, ReviewTokenizer, TokenRules
 from sentiment.vectors import WordVectors
@@ -108,10 +108,17 @@ def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
 
 
 def load_vocabulary(path: Path) -> tuple[Vocab, TokenRules]:
-    """Read what `save_vocabulary` wrote; the counts alone decide the vocabulary."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        counts = {str(token): int(count) for token, count in saved["counts"].items()}
-        return Vocab(Counter(counts), specials=SPECIALS), TokenRules(**saved["rules"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: is not a vocabulary: {error!r}") from error
+    """Read what `save_vocabulary` wrote, or raise InputError; the counts alone decide the vocabulary."""
+    saved = read_json(path, "a vocabulary", {"counts", "rules"})
+    counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
+    if not isinstance(counts, dict):
+        raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {in_short(counts)}")
+    for token, count in counts.items():
+        if token in SPECIALS or SURROGATE.search(token):
+            raise InputError(f"{path}: is not a vocabulary: {in_short(token)} is no token of a text")
+        if type(count) is not int or count < 1:  # to Python true is an int as well
+            raise InputError(
+                f"{path}: is not a vocabulary: the count of {in_short(token)} must be a whole number of 1 or more; "
+                f"got {in_short(count)}"
+            )
+    return Vocab(Counter(counts), specials=SPECIALS), rules

@@ -1,0 +1,189 @@
+"""Each way by which a file comes in, as a function of the file's bytes: for tests that try any bytes at all."""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiment.archive import Limits
+from sentiment.checkpoint import CONFIG, WEIGHTS, load_checkpoint, save_checkpoint
+from sentiment.corpus import Review, write_corpus
+from sentiment.encoded import load_encoded, save_tensors
+from sentiment.errors import InputError
+from sentiment.imdb import read_imdb
+from sentiment.own import Columns, read_own
+from sentiment.tokens import TokenRules
+from sentiment.vectors import read_vectors
+from sentiment.vocabulary import fit_vocabulary, load_vocabulary, save_vocabulary
+from stages.params import PARAMS, read_params
+from tests.conftest import imdb_members, random_reviews, small_model, write_own_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = ("bad", "good")
+DRAWN = Columns(text="comment", label="verdict", split=None, group="film")
+GIVEN = Columns(text="comment", label="verdict", split="split", group="film")
+VOCABULARY = Path(__file__)  # any file will do for a model's
+DIMENSION = 3
+LIMITS = Limits(members=10_000, member_bytes=10_000_000, unpacked_bytes=20_000_000)
+GREATEST_MESSAGE = 2_000  # characters
+
+Parser = Callable[[bytes, Path], None]
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file and return its path."""
+    path.write_bytes(content)
+    return path
+
+
+def parse_vectors(content: bytes, folder: Path) -> None:
+    read_vectors(put(folder / "vectors", content), DIMENSION, ["the", "film", "."], LIMITS)
+
+
+def parse_tar(content: bytes, folder: Path) -> None:
+    keep(folder, read_imdb(put(folder / "archive.tar.gz", gzip.compress(content, compresslevel=1)), LIMITS))
+
+
+def parse_own(suffix: str) -> Parser:
+    def parse(content: bytes, folder: Path) -> None:
+        path = put(folder / f"own{suffix}", content)
+        columns = GIVEN if b"split" in content else DRAWN
+        keep(folder, read_own(path, columns, LABELS, test_share=0.25, seed=1))
+
+    return parse
+
+
+def keep(folder: Path, reviews: list[Review]) -> None:
+    """Do with the reviews what the stage that reads them does."""
+    write_corpus(folder / "corpus.parquet", reviews)
+
+
+def parse_params(content: bytes, folder: Path) -> None:
+    read_params(put(folder / "params.yaml", content))
+
+
+def parse_vocabulary(content: bytes, folder: Path) -> None:
+    load_vocabulary(put(folder / "vocabulary.json", content))
+
+
+def parse_encoded(content: bytes, folder: Path) -> None:
+    load_encoded(put(folder / "encoded.safetensors", content), vocabulary_size=20)
+
+
+def parse_checkpoint(content: bytes, folder: Path) -> None:
+    """Load a configuration and, behind a zero byte, weights; their sha256 is put where it says WEIGHTS."""
+    config, _, weights = content.partition(b"\0")
+    put(folder / WEIGHTS, weights)
+    put(folder / CONFIG, config.replace(b"WEIGHTS", hashlib.sha256(weights).hexdigest().encode()))
+    load_checkpoint(folder, VOCABULARY)
+
+
+PARSERS: dict[str, Parser] = {
+    "vectors": parse_vectors,
+    "csv": parse_own(".csv"),
+    "jsonl": parse_own(".jsonl"),
+    "parquet": parse_own(".parquet"),
+    "tar": parse_tar,
+    "params": parse_params,
+    "vocabulary": parse_vocabulary,
+    "encoded": parse_encoded,
+    "checkpoint": parse_checkpoint,
+}
+
+
+def parse(name: str, content: bytes, folder: Path) -> None:
+    """Run a parser; whatever is wrong with the content must be said in one line that prints and is not long."""
+    said = "nothing"
+    try:
+        PARSERS[name](content, folder)
+    except InputError as error:
+        said = str(error)
+    assert said.isprintable(), said
+    assert 0 < len(said) <= GREATEST_MESSAGE, said
+
+
+def valid_inputs() -> dict[str, list[bytes]]:
+    """Return, for each parser, small inputs that it reads to the end."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        return {
+            "vectors": vectors_inputs(),
+            **own_inputs(folder),
+            "tar": [tar_input(tarfile.USTAR_FORMAT, ""), tar_input(tarfile.PAX_FORMAT, "é"), tar_input(*LONG_NAMES)],
+            "params": [re.sub(rb" *#.*", b"", (ROOT / PARAMS).read_bytes())],
+            "vocabulary": [vocabulary_input(folder)],
+            "encoded": [encoded_input(folder, [3, 1, 2]), encoded_input(folder, [])],
+            "checkpoint": [checkpoint_input(folder / cell, cell) for cell in ("rnn", "lstm")],
+        }
+
+
+def vectors_inputs() -> list[bytes]:
+    text = b"the 0.1 -0.2 3\nfilm 1e-3 2 3\n. . 1 2 3\nnobody's 1 2 3\n"
+    inputs = [text, b"4 3\n" + text]
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", compression) as archive:
+            archive.writestr(zipfile.ZipInfo("a.3d.txt"), text)
+            archive.writestr(zipfile.ZipInfo("b.4d.txt"), b"the 1 2 3 4\n")
+        inputs.append(buffer.getvalue())
+    return inputs
+
+
+def own_inputs(folder: Path) -> dict[str, list[bytes]]:
+    csv_text = write_own_csv(folder / "own.csv", 16).read_bytes()
+    rows = [
+        {"comment": f"Text {number}", "verdict": LABELS[number % 2], "film": str(number), "split": split}
+        for number, split in enumerate(["train", "train", "test", "test"] * 3)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, folder / "a", compression="none", write_statistics=False)
+    pq.write_table(table, folder / "b", compression="zstd", use_dictionary=False, data_page_version="2.0")
+    return {
+        "csv": [csv_text, b"comment,verdict,film,split\na,good,,train\nb,bad,,train\nc,good,,test\nd,bad,,test\n"],
+        "jsonl": [lines.encode(), lines.replace("split", "part").encode()],
+        "parquet": [(folder / "a").read_bytes(), (folder / "b").read_bytes()],
+    }
+
+
+LONG_NAMES = (tarfile.GNU_FORMAT, "long/" * 40)
+
+
+def tar_input(layout: int, name: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=layout) as archive:
+        for path, content in imdb_members(12).items():
+            member = tarfile.TarInfo(f"aclImdb/{path}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        archive.addfile(tarfile.TarInfo(f"aclImdb/{name}.txt"))
+    return buffer.getvalue().rstrip(b"\0") + bytes(1024)
+
+
+def vocabulary_input(folder: Path) -> bytes:
+    path = folder / "vocabulary.json"
+    save_vocabulary(path, fit_vocabulary(Counter("aabcé"), 9, 1), TokenRules(True, False, None, 3))
+    return path.read_bytes()
+
+
+def encoded_input(folder: Path, lengths: list[int]) -> bytes:
+    reviews = random_reviews(lengths)
+    path = folder / "encoded"
+    save_tensors(path, {"tokens": reviews.tokens, "offsets": reviews.offsets, "labels": reviews.labels})
+    return path.read_bytes()
+
+
+def checkpoint_input(folder: Path, cell: str) -> bytes:
+    save_checkpoint(folder, small_model(cell=cell, hidden_size=2, embedding_size=2), VOCABULARY)
+    weights, config = (folder / WEIGHTS).read_bytes(), json.loads((folder / CONFIG).read_bytes())
+    return json.dumps({**config, "weights_sha256": "WEIGHTS"}).encode() + b"\0" + weights

@@ -1,0 +1,44 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiment.errors import GREATEST_LENGTH, InputError, in_short
+
+
+@given(st.text() | st.builds(lambda part, times: part * times, st.text(min_size=1), st.integers(100, 10_000)))
+def test_any_message_is_one_line_of_bounded_length(message: str) -> None:
+    said = str(InputError(message))
+    assert said.isprintable()
+    assert len(said) <= GREATEST_LENGTH
+
+
+def test_a_message_that_prints_is_left_as_it_is_and_one_that_does_not_is_escaped() -> None:
+    assert str(InputError("a.csv: é ü 'x'")) == "a.csv: é ü 'x'"
+    assert str(InputError("a\nb\x1b[31m\ud800\u2028")) == r"a\nb\x1b[31m\ud800\u2028"
+
+
+def test_of_a_long_message_the_place_and_the_remedy_are_left() -> None:
+    said = str(InputError(f"a.csv:2: got {'x' * 10_000}; mend it"))
+    assert said.startswith("a.csv:2: got xxx")
+    assert said.endswith("xxx; mend it")
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+VALUES = {
+    "number": 16**6000,
+    "list": nested(100_000),
+    "mapping": {"a": nested(9)},
+    "text": "x" * 10_000,
+    "lists": [["x"] * 99] * 99,
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_any_value_is_written_in_short(name: str) -> None:
+    assert len(in_short(VALUES[name])) < 500
