@@ -29,12 +29,14 @@ from stages.mend import mend
 from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, heed_interrupts
 
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# Long enough at their work that most kills come after something was saved, not while PyTorch is imported.
+LONGER = ["download.sample.reviews=600", "train.epochs=8", "train.patience=null", "pretrain.epochs=4"]
 
 
 def campaign(clone: Clone, rounds: int, seed: int) -> int:
     """Run so many rounds, print what came of each, and return how many ended in other bytes."""
     draw = random.Random(seed)  # noqa: S311, of moments, not of secrets
-    clone.experiment(*RESUMED)
+    clone.experiment(*RESUMED, *LONGER)
     clear(clone)
     seconds = time_stages(clone)
     expected = clone.digests()

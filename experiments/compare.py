@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.rows import FOLDER, Row, read_rows, stem
+from experiments.rows import FOLDER, Comparison, read_comparison, stem
 from sentiment.errors import InputError
 from sentiment.files import replacing
 from stages.run import one_line_errors
@@ -35,21 +35,19 @@ class Run(NamedTuple):
     validation_losses: list[float]  # by epoch
 
 
-def compare(comparison: str) -> None:
+def compare(name: str) -> None:
     """Write a table, and a plot of the validation loss by epoch."""
-    rows = read_rows(comparison)
+    comparison = read_comparison(name)
     # by revision, since another commit's experiments may have the same names
     finished = {
         shown["Experiment"]: shown["rev"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")
     }
-    runs = {row.name: read_runs(stem(comparison, row), finished) for row in rows}
+    runs = {row.name: read_runs(stem(name, row), finished) for row in comparison.rows}
     if not any(runs.values()):
-        raise InputError(
-            f"no experiment of {comparison} has run on this commit; python -m experiments.enqueue queues them"
-        )
-    with replacing(FOLDER / f"{comparison}.md") as path:
-        path.write_text(table(rows, runs), encoding="utf-8")
-    with replacing(FOLDER / f"{comparison}.svg") as path, rc_context({"svg.hashsalt": comparison}):
+        raise InputError(f"no experiment of {name} has run on this commit; python -m experiments.enqueue queues them")
+    with replacing(FOLDER / f"{name}.md") as path:
+        path.write_text(table(comparison, runs), encoding="utf-8")
+    with replacing(FOLDER / f"{name}.svg") as path, rc_context({"svg.hashsalt": name}):
         plot(runs).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -72,19 +70,24 @@ def read_run(revision: str, seed: int) -> Run:
     return Run(seed, training["validation_accuracy"], test["accuracy"], training["best_epoch"], losses)
 
 
-def table(rows: list[Row], runs: dict[str, list[Run]]) -> str:
+def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
     """Return the rows in Markdown, with means and standard deviations over the seeds."""
+    last = "least validation loss" if comparison.is_for_choosing else "test accuracy"
     lines = [
-        "| | what it adds | validation accuracy | test accuracy | epochs kept | seeds |",
+        f"| | what it adds | validation accuracy | {last} | epochs kept | seeds |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in comparison.rows:
         done = runs[row.name]
+        if comparison.is_for_choosing:
+            judged = spread([min(run.validation_losses) for run in done], ".4f")
+        else:
+            judged = spread([run.test_accuracy for run in done])
         cells = [
             row.name,
             row.adds,
             spread([run.validation_accuracy for run in done]),
-            spread([run.test_accuracy for run in done]),
+            judged,
             ", ".join(str(run.best_epoch) for run in done),
             ", ".join(str(run.seed) for run in done),
         ]
@@ -92,14 +95,12 @@ def table(rows: list[Row], runs: dict[str, list[Run]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def spread(shares: list[float]) -> str:
-    """Return mean and standard deviation in per cent."""
-    match len(shares):
-        case 0:
-            return "not run"
-        case 1:
-            return f"{100 * shares[0]:.2f} %"
-    return f"{100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} %"
+def spread(values: list[float], form: str = ".2%") -> str:
+    """Return mean and standard deviation, as shares in per cent or in another form."""
+    if not values:
+        return "not run"
+    figures = [mean(values)] if len(values) == 1 else [mean(values), stdev(values)]
+    return " ± ".join(format(value, form).removesuffix("%") for value in figures) + " %" * form.endswith("%")
 
 
 def plot(runs: dict[str, list[Run]]) -> Figure:

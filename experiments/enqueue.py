@@ -14,14 +14,14 @@ import sys
 import dvc.api
 from dvc.cli import main as dvc_command
 
-from experiments.rows import FOLDER, read_rows, stem
+from experiments.rows import FOLDER, read_comparison, stem
 from sentiment.errors import InputError
 from stages.run import one_line_errors
 
 
 def enqueue(comparison: str, seeds: list[int]) -> None:
     """Queue what is missing, all rows with the first seed before any with the next."""
-    rows = read_rows(comparison)
+    rows = read_comparison(comparison).rows
     # DVC keeps experiments by commit and name, so these two must say what was run.
     sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
     status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)

@@ -22,15 +22,24 @@ class Row:
     changes: dict[str, Any]  # its parameters that differ from params.yaml: section.key to value
 
 
-def read_rows(comparison: str) -> list[Row]:
-    """Read the rows of `experiments/<comparison>.yaml`, which has the form of `experiments/ladder.yaml`."""
-    path = FOLDER / f"{comparison}.yaml"
+@dataclass(frozen=True)
+class Comparison:
+    """Configurations side by side."""
+
+    rows: list[Row]
+    is_for_choosing: bool  # then nothing is shown of test reviews: a test set that chose has nothing left to say
+
+
+def read_comparison(name: str) -> Comparison:
+    """Read `experiments/<name>.yaml`, which has the form of `experiments/ladder.yaml` or of `choices.yaml`."""
+    path = FOLDER / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
         raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
-        return [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+        rows = [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+        return Comparison(rows, bool(content.get("for_choosing", False)))
     except (KeyError, TypeError, yaml.YAMLError) as error:
         found = " ".join(str(error).split())
         raise InputError(f"{path}: must say every_row, and in rows name, adds and changes of each: {found}") from error

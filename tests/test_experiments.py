@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from experiments.compare import Run, table
-from experiments.rows import FOLDER, Row, read_rows, stem
+from experiments.rows import FOLDER, Comparison, Row, read_comparison, stem
 from stages.params import Params, read_params
 from tests.clone import ROOT, Clone
 
@@ -42,14 +42,14 @@ def with_changes(changes: dict[str, Any]) -> Params:
 
 @pytest.mark.parametrize("comparison", COMPARISONS)
 def test_rows_are_parameters_and_differ(comparison: str) -> None:
-    rows = read_rows(comparison)
+    rows = read_comparison(comparison).rows
     assert len({with_changes(row.changes).model_dump_json() for row in rows}) == len(rows)
     assert len({stem(comparison, row) for row in rows}) == len(rows)
     assert all(row.adds.endswith(".") for row in rows)
 
 
 def test_the_ladder_ends_at_what_is_trained_by_default() -> None:
-    assert with_changes(read_rows("ladder")[-1].changes).model == read_params().model
+    assert with_changes(read_comparison("ladder").rows[-1].changes).model == read_params().model
 
 
 def test_the_readme_shows_the_ladder_as_it_was_drawn() -> None:
@@ -60,11 +60,20 @@ def test_a_table_has_means_and_deviations() -> None:
     rows = [Row("one", "First.", {}), Row("two", "Second.", {}), Row("three", "Third.", {})]
     runs = {"one": [Run(seed, 0.4 + seed / 10, 0.5, 3 * seed, []) for seed in (1, 2, 3)], "two": [], "three": []}
     runs["three"] = [Run(7, 0.25, 0.75, 1, [])]
-    assert table(rows, runs).splitlines()[2:] == [
+    assert table(Comparison(rows, is_for_choosing=False), runs).splitlines()[2:] == [
         "| one | First. | 60.00 ± 10.00 % | 50.00 ± 0.00 % | 3, 6, 9 | 1, 2, 3 |",
         "| two | Second. | not run | not run |  |  |",
         "| three | Third. | 25.00 % | 75.00 % | 1 | 7 |",
     ]
+
+
+def test_a_comparison_for_choosing_shows_nothing_of_test_reviews() -> None:
+    rows = [Row("one", "First.", {}), Row("two", "Second.", {})]
+    runs = {"one": [Run(1, 0.5, 0.125, 2, [0.7, 0.5]), Run(2, 0.5, 0.125, 1, [0.25, 0.75])], "two": []}
+    drawn = table(Comparison(rows, is_for_choosing=True), runs)
+    assert "| one | First. | 50.00 ± 0.00 % | 0.3750 ± 0.1768 | 2, 1 | 1, 2 |" in drawn
+    assert "12.5" not in drawn
+    assert "test" not in drawn
 
 
 def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
