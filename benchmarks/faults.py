@@ -51,7 +51,8 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
         found = clone.digests()
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         left = [str(path) for path in (*clone.folder.rglob("*.partial"), *clone.folder.rglob("resume/*/*"))]
-        tally[stage].update(rounds=1, hit=hit, resumed=resumed, mended=mended, differ=bool(differing or left))
+        outcome = {"hit": hit, "resumed": resumed, "mended": mended, "differ": bool(differing or left)}
+        tally[stage].update(rounds=1, **{name: int(happened) for name, happened in outcome.items()})
         print(
             f"{number + 1:3} {stage:16} {kind.name:8} after {moment:4.1f} s  {'hit' if hit else 'too late'}"
             f"{', went on' if resumed else ''}{', a file of DVC mended' if mended else ''}  "
