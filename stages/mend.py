@@ -13,6 +13,8 @@ import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from voluptuous import Invalid
 
+from sentiment.files import remove
+
 LOCK = Path("dvc.lock")
 NOTES = Path(".dvc/cache/runs")
 READERS = Path(".dvc/tmp/rwlock")
@@ -21,10 +23,12 @@ READERS = Path(".dvc/tmp/rwlock")
 def mend(folder: Path = Path()) -> list[Path]:
     """Remove what is half-written in a clone of the repository, and return what that was."""
     halves = list((folder / NOTES).rglob("*.tmp"))
+    # a folder of notes with none in it, which DVC takes to have one
+    halves += [notes for notes in (folder / NOTES).glob("*/*") if not {*notes.iterdir()} - {*halves}]
     halves += [path for path in (folder / READERS,) if path.exists() and not path.stat().st_size]
     halves += [path for path in (folder / LOCK,) if path.exists() and not is_whole(path)]
     for half in halves:
-        half.unlink()
+        remove(half)
     return halves
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from stages.mend import LOCK, NOTES, READERS, mend
+from tests.clone import Clone
 
 ROOT = Path(__file__).resolve().parent.parent
 WHOLE = (ROOT / "dvc.lock").read_bytes()
@@ -17,7 +18,7 @@ def write(path: Path, content: bytes) -> Path:
 def test_what_is_whole_stays(tmp_path: Path) -> None:
     write(tmp_path / LOCK, WHOLE)
     write(tmp_path / READERS, b"{}")
-    write(tmp_path / NOTES / "ab" / "cd", b"cmd: x\n")
+    write(tmp_path / NOTES / "ab" / "abcd" / "ef", b"cmd: x\n")
     assert mend(tmp_path) == []
 
 
@@ -32,7 +33,27 @@ def test_half_a_lock_that_dvc_would_refuse_is_removed(tmp_path: Path, content: b
     assert not lock.exists()
 
 
-def test_half_notes_are_removed(tmp_path: Path) -> None:
-    halves = [write(tmp_path / NOTES / "ab" / ".x.tmp", b"cmd"), write(tmp_path / READERS, b"")]
-    assert mend(tmp_path) == halves
+def test_half_notes_are_removed_and_whole_ones_stay(tmp_path: Path) -> None:
+    notes = tmp_path / NOTES / "ab"
+    whole = write(notes / "abcd" / "ef", b"cmd: x\n")
+    halves = {
+        write(notes / "abcd" / ".x.tmp", b"cmd"),
+        write(notes / "abef" / ".x.tmp", b""),
+        write(tmp_path / READERS, b""),
+    }
+    (notes / "abff").mkdir()
+    assert {*mend(tmp_path)} == halves | {notes / "abef", notes / "abff"}
     assert not any(half.exists() for half in halves)
+    assert [*notes.rglob("*")] == [whole.parent, whole]
+    assert mend(tmp_path) == []
+
+
+def test_dvc_goes_on_where_it_was_killed_before_it_wrote_a_note(tmp_path: Path) -> None:
+    clone = Clone(tmp_path)
+    clone.dvc("repro", "download_corpus")
+    (note,) = (path for path in (tmp_path / NOTES).rglob("*") if path.is_file())
+    note.unlink()
+    (tmp_path / LOCK).unlink()
+    clone.dvc("repro", "download_corpus", status=None)  # else DVC no longer needs to be mended
+    assert mend(tmp_path) == [note.parent]
+    clone.dvc("repro", "download_corpus")
