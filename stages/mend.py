@@ -43,4 +43,4 @@ def is_whole(lock: Path) -> bool:
 
 if __name__ == "__main__":
     for half in mend():
-        print(f"{half}: was half-written by a DVC that was killed; removed, and made again from the cache")
+        print(f"{half}: is not whole, as after a kill or in a merge; removed, and made again from the cache")
