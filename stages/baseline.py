@@ -6,7 +6,7 @@ from stages.run import run
 
 
 def baseline(params: Params) -> None:
-    """Fit on the same training reviews as the network, and write a probability for each test review and each case."""
+    """Fit on the same reviews as the network, and write a probability for each test review and each case."""
     import numpy as np
     import torch
 
@@ -16,12 +16,14 @@ def baseline(params: Params) -> None:
     from sentiment.encoded import LABELLED_DTYPES, ROW_DTYPES, load_tensors, save_tensors
 
     rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
-    labelled = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
+    learnt = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
+    if params.train.refit:
+        learnt += rows["validation"]
     corpus = read_corpus(CORPUS, ["label", "text"])
     cases = read_cases(BEHAVIOUR)
     probabilities = predict_baseline(
-        texts=[corpus["text"][row] for row in labelled],
-        labels=np.array([corpus["label"][row] for row in labelled], dtype=np.int8),
+        texts=[corpus["text"][row] for row in learnt],
+        labels=np.array([corpus["label"][row] for row in learnt], dtype=np.int8),
         new_texts=[corpus["text"][row] for row in rows["test"]] + cases.texts,
         inverse_penalty=params.baseline.inverse_penalty,
     )

@@ -32,6 +32,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 
 
+BASELINE = "baseline/probabilities.safetensors"
+
+
 def remote(key: str, path: Path) -> list[str]:
     return [f"{key}.url={path.as_uri()}", f"{key}.sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"]
 
@@ -94,7 +97,10 @@ def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clon
 
 def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_labels(sample: Clone) -> None:
     changes = ["pretrain.enabled=true", "train.refit=true", "train.virtual=0.5"]
-    assert sample.experiment(*SMALL, *changes) == ["pretrain", "train", "evaluate", "report"]
+    before = sample.digests()
+    ran = sample.experiment(*SMALL, *changes)
+    assert sorted(ran) == ["baseline", "evaluate", "pretrain", "report", "train"]
+    assert sample.digests()[BASELINE] != before[BASELINE]  # it learns from the same labels
     assert 1 < sample.metrics("pretrain")["perplexity"] < sample.metrics("prepare")["vocabulary"]
     assert "Perplexity" in sample.run("cat", sample.dvc("plots", "show").strip().removeprefix("file://"))
     # The corpus and the test reviews need not be there: nothing of them is in what was trained.
