@@ -15,6 +15,8 @@ from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier, ModelConfig, initial_model
 from sentiment.sample import generate_reviews, write_vectors
 
+torch.set_num_threads(1)  # models are small here, and threads that wait by spinning hold up whatever runs beside
+
 LIMITS = Limits(members=1000, member_bytes=1 << 20, unpacked_bytes=1 << 24)  # beyond whatever honest tests need
 LABEL_FOLDERS = {1: "pos", 0: "neg", None: "unsup"}
 
