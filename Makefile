@@ -24,7 +24,7 @@ imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=
 	@$(MAKE) --no-print-directory show
 
 best: MORE := -S model.hidden_size=256 -S pretrain.enabled=true -S pretrain.epochs=2
-best: imdb  ## The same, twice as wide, from language models of all the text: three quarters of an hour, a point and a half
+best: imdb  ## The same from language models, twice as wide: three quarters of an hour more, a point and a half
 
 SEEDS ?= 1 2 3
 ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side
