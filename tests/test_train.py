@@ -88,7 +88,13 @@ def test_two_runs_give_the_same_bits() -> None:
 
 @pytest.mark.parametrize("batches", [10, 25, 40, 70])
 @pytest.mark.parametrize(
-    "changes", [{}, {"averaging": 0.0, "virtual": 0.0}, {"unfreezing": True, "schedule": "linear"}]
+    "changes",
+    [
+        {},
+        {"averaging": 0.0, "virtual": 0.0},
+        {"unfreezing": True, "schedule": "linear"},
+        {"freeze_embeddings": True},
+    ],
 )
 def test_one_that_was_broken_off_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
