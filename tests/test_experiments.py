@@ -20,7 +20,7 @@ COMPARISONS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
 TINY = """
 every_row: {train.epochs: 2, model.hidden_size: 8, download.sample.reviews: 200}
 rows:
-  - {name: A GRU, adds: Gates., changes: {model.cell: gru, train.learning_rate: 2e-3}}
+  - {name: A GRU, adds: Gates., changes: {model.cell: gru, train.learning_rate: 1e-3}}
   - {name: "Max, padded", adds: A maximum., changes: {model.pooling: [max], prepare.pad_to: 120}}
 """
 

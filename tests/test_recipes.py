@@ -114,7 +114,7 @@ def test_experiments_are_shown_with_the_best_first(choice: Printed) -> None:
 
 def test_an_experiment_becomes_a_branch(clone: Clone, choice: Printed) -> None:
     assert "validation_loss" in choice["dvc metrics diff"]
-    assert "learning_rate: 0.002" in clone.run("git", "show", "faster:params.yaml")
+    assert "learning_rate: 0.004" in clone.run("git", "show", "faster:params.yaml")
 
 
 def test_a_merge_that_conflicts_ends_the_same_from_either_side(clone: Clone, merge: Printed) -> None:
