@@ -116,7 +116,6 @@ class Pretrain(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     dropout: Share
     clip_norm: Annotated[float, Field(gt=0)]
-    freeze_embeddings: bool
     held_out_share: InnerShare
     precision: Literal["float32", "bfloat16"]
     seed: Natural

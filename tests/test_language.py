@@ -23,7 +23,6 @@ CONFIG = LanguageConfig(
     learning_rate=0.02,
     dropout=0.0,
     clip_norm=1.0,
-    freeze_embeddings=False,
 )
 
 
@@ -99,18 +98,3 @@ def test_two_readings_give_the_same_bits() -> None:
         list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_frozen_embeddings_stay_as_they_came_and_what_was_broken_off_goes_on(tmp_path: Path) -> None:
-    reviews, config = random_reviews([9] * 30), replace(CONFIG, freeze_embeddings=True)
-    whole, broken = small_model(), small_model()
-    before = small_model().state_dict()
-    list(Reader(whole, reviews, BOUNDARY, config, CPU).read())
-    saved = Saved(tmp_path / "some.state")
-    list(islice(Reader(broken, reviews, BOUNDARY, config, CPU, saved).read(), 10))
-    resumed = small_model()
-    list(Reader(resumed, reviews, BOUNDARY, config, CPU, saved).read())
-    after = whole.state_dict()
-    changed = {name for name, weights in after.items() if not torch.equal(weights, before[name])}
-    assert changed == {name for name in before if name.startswith("layers.0.")}
-    assert all(torch.equal(weights, after[name]) for name, weights in resumed.state_dict().items())

@@ -48,7 +48,6 @@ class LanguageConfig:
     learning_rate: float  # at first; it falls to 0 in a straight line
     dropout: float  # share of the embeddings' and of the states' numbers
     clip_norm: float  # greatest Euclidean norm of the gradient
-    freeze_embeddings: bool  # keep the word vectors as they came
 
 
 class Reading(NamedTuple):
@@ -111,9 +110,7 @@ class Reader:
         self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
         self.judged = self.streams(held_out)
         self.models = LanguageModels(model, config.dropout).to(device)
-        model.embedding.weight.requires_grad_(not config.freeze_embeddings)
-        weights = [weight for weight in self.models.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW(self.models.parameters(), config.learning_rate, weight_decay=0.0, fused=True)
         length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
         if min(length, len(self.judged)) < 2:
             raise InputError(
