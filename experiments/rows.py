@@ -19,7 +19,7 @@ class Row:
 
     name: str  # as a reader says it
     adds: str  # one sentence on what is new in it
-    changes: dict[str, Any]  # its parameters that differ from params.yaml: section.key to value
+    changes: dict[str, Any]  # all its parameters that differ from params.yaml: section.key to value
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,26 @@ class Comparison:
 
 
 def read_comparison(name: str) -> Comparison:
-    """Read `experiments/<name>.yaml`, which has the form of `experiments/ladder.yaml` or of `choices.yaml`."""
+    """Read `experiments/<name>.yaml`, which has the form of `experiments/ladder.yaml` or of `choices.yaml`.
+
+    A row begins with the changes of `every_row`, or of the row above that it says it is `like`, and adds its own.
+    """
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
         raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
-        rows = [Row(row["name"], row["adds"], content["every_row"] | row["changes"]) for row in content["rows"]]
+        changes: dict[str | None, dict[str, Any]] = {None: content["every_row"]}
+        rows = []
+        for row in content["rows"]:
+            changes[row["name"]] = changes[row.get("like")] | row["changes"]
+            rows.append(Row(row["name"], row["adds"], changes[row["name"]]))
         return Comparison(rows, bool(content.get("for_choosing", False)))
     except (KeyError, TypeError, yaml.YAMLError) as error:
         found = " ".join(str(error).split())
-        raise InputError(f"{path}: must say every_row, and in rows name, adds and changes of each: {found}") from error
+        must = "must say every_row, and in rows name, adds, changes and, if any, which row above it is like"
+        raise InputError(f"{path}: {must}: {found}") from error
 
 
 def stem(comparison: str, row: Row) -> str:

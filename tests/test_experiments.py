@@ -13,6 +13,7 @@ import yaml
 
 from experiments.compare import Run, table
 from experiments.rows import FOLDER, Comparison, Row, read_comparison, stem
+from sentiment.errors import InputError
 from stages.params import Params, read_params
 from tests.clone import ROOT, Clone
 
@@ -46,6 +47,19 @@ def test_rows_are_parameters_and_differ(comparison: str) -> None:
     assert len({with_changes(row.changes).model_dump_json() for row in rows}) == len(rows)
     assert len({stem(comparison, row) for row in rows}) == len(rows)
     assert all(row.adds.endswith(".") for row in rows)
+
+
+def test_a_row_may_be_like_one_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / FOLDER).mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = FOLDER / "some.yaml"
+    first = "{name: first, adds: A., changes: {b: 2, c: 3}}"
+    second = "{name: second, adds: B., like: first, changes: {c: 4}}"
+    path.write_text(f"every_row: {{a: 1}}\nrows: [{first}, {second}]\n")
+    assert [row.changes for row in read_comparison("some").rows] == [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2, "c": 4}]
+    path.write_text(f"every_row: {{a: 1}}\nrows: [{second}, {first}]\n")
+    with pytest.raises(InputError, match=r"some\.yaml: must say .* which row above it is like: 'first'"):
+        read_comparison("some")
 
 
 def test_the_ladder_ends_at_what_is_trained_by_default() -> None:
