@@ -23,6 +23,7 @@ from sentiment.files import replacing
 from stages.run import one_line_errors
 
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's
+DASHES = ("-", "--", ":", "-.")  # another once the colours are used up
 
 
 class Run(NamedTuple):
@@ -110,8 +111,9 @@ def plot(runs: dict[str, list[Run]]) -> Figure:
     for number, (name, done) in enumerate(runs.items()):
         losses = list(zip(*(run.validation_losses for run in done), strict=False))  # as far as all seeds got
         epochs = range(1, len(losses) + 1)
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(epochs, [mean(seeds) for seeds in losses], color=colour, label=name)
+        turn, place = divmod(number, len(COLOURS))
+        colour, dashes = COLOURS[place], DASHES[turn % len(DASHES)]
+        axes.plot(epochs, [mean(seeds) for seeds in losses], color=colour, linestyle=dashes, label=name)
         axes.fill_between(epochs, [min(s) for s in losses], [max(s) for s in losses], color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="epoch", ylabel="validation loss, nats", xmargin=0, ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

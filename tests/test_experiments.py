@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.compare import Run, table
+from experiments.compare import Run, plot, table
 from experiments.rows import FOLDER, Comparison, Row, read_comparison, stem
 from sentiment.errors import InputError
 from stages.params import Params, read_params
@@ -88,6 +88,13 @@ def test_a_comparison_for_choosing_shows_nothing_of_test_reviews() -> None:
     assert "| one | First. | 50.00 ± 0.00 % | 0.3750 ± 0.1768 | 2, 1 | 1, 2 |" in drawn
     assert "12.5" not in drawn
     assert "test" not in drawn
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_no_two_rows_are_drawn_alike(comparison: str) -> None:
+    rows = read_comparison(comparison).rows
+    (axes,) = plot({row.name: [Run(1, 0.5, 0.5, 1, [0.7, 0.5])] for row in rows}).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(rows)
 
 
 def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
