@@ -102,6 +102,21 @@ def test_poolings_by_hand() -> None:
     assert POOLINGS["last"](1, 2)(states, inside).tolist() == [[3.0, -4.0]]  # backward half at the first token
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_the_greatest_is_pytorchs_to_the_bit_also_of_equal_ones(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    states = torch.randn(700, 2, 5).round(decimals=1).clamp(max=2).to(dtype)
+    states[:, 1, 0] = 1  # 600 equal ones
+    states.requires_grad_()
+    inside = torch.arange(700)[:, None] < torch.tensor([700, 600])  # (T, B)
+    pooled = [POOLINGS["max"](5, 1)(states, inside), states.masked_fill(~inside[:, :, None], -torch.inf).amax(dim=0)]
+    assert torch.equal(*pooled)
+    gradient = torch.randn(2, 5).to(dtype)
+    ours, pytorchs = (torch.autograd.grad(greatest, states, gradient)[0] for greatest in pooled)
+    assert ours[:, 1, 0].count_nonzero() == 600
+    assert torch.equal(ours, pytorchs)
+
+
 def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
     torch.manual_seed(0)
     attention = POOLINGS["attention"](2, 1)

@@ -12,9 +12,11 @@ a backward reader gets each review reversed within its own length, so that the s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from sentiment.recurrent import Layer
 
@@ -148,7 +150,35 @@ class Max(nn.Module):
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
         """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
-        return states.masked_fill(~inside[:, :, None], -torch.inf).amax(dim=0)
+        greatest: Tensor = Greatest.apply(states, inside)  # type: ignore[no-untyped-call]
+        return greatest
+
+
+class Greatest(torch.autograd.Function):
+    """The operation behind `Max`.
+
+    The gradient is PyTorch's for `amax`, which divides it among steps that are equally great, to the bit. But that
+    multiplies and divides all T * B * D * H numbers, and counts in 64 bits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states, (T, B, D * H), where inside, (T, B) bool."""
+        states = states.masked_fill(~inside[:, :, None], -torch.inf)
+        greatest = states.amax(dim=0)
+        ctx.save_for_backward(states, greatest)
+        return greatest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the states for that of the greatest, (B, D * H)."""
+        states, greatest = ctx.saved_tensors
+        is_greatest = states == greatest  # (T, B, D * H)
+        # of 255 steps at a time, so that a byte holds each count
+        counts = [steps.sum(dim=0, dtype=torch.uint8).long() for steps in is_greatest.view(torch.uint8).split(255)]
+        share = gradient / torch.stack(counts).sum(dim=0)  # (B, D * H)
+        return torch.where(is_greatest, share, 0.0), None
 
 
 class Attention(nn.Module):
