@@ -35,6 +35,7 @@ ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of S
 
 .PHONY: show
 show:
+	@echo; dvc params diff
 	@for stage in prepare pretrain train test; do echo; dvc metrics show metrics/$$stage.json; done
 	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; dvc plots show
 
