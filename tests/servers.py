@@ -52,12 +52,16 @@ class Remote:
 
 
 class Line:
-    """Relay a port of its own to a server's, until it is cut."""
+    """Relay a port of its own to a server's, until it is cut.
+
+    The thread of a connection closes its two ends. Whoever cuts the line shuts them down, which wakes that thread.
+    """
 
     def __init__(self, server_port: int) -> None:
         self.server_port = server_port
+        self.lock = threading.RLock()  # of what follows
         self.bytes_left = math.inf
-        self.ends: list[socket.socket] = []
+        self.ends: set[socket.socket] = set()
         self.listen(0)
 
     def listen(self, port: int) -> None:
@@ -69,36 +73,50 @@ class Line:
         with suppress(OSError):  # the line was cut
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection((HOST, self.server_port))
-                self.ends += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # SSH's small packets wait otherwise
-                    threading.Thread(target=self.relay, args=[source, sink], daemon=True).start()
+                threading.Thread(target=self.connect, args=[client, listener], daemon=True).start()
+
+    def connect(self, client: socket.socket, listener: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection((HOST, self.server_port)) as server:
+            ends = {client, server}
+            for end in ends:
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # SSH's small packets wait otherwise
+            with self.lock:
+                if listener.fileno() < 0:
+                    return  # the line was cut since this client came
+                self.ends |= ends
+            back = threading.Thread(target=self.relay, args=[server, client], daemon=True)
+            back.start()
+            self.relay(client, server)
+            back.join()
+            with self.lock:
+                self.ends -= ends
 
     def relay(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):  # either end has gone
             while data := source.recv(1 << 14):
-                self.bytes_left -= len(data)
-                if self.bytes_left < 0:
-                    self.cut()
+                with self.lock:
+                    self.bytes_left -= len(data)
+                    if self.bytes_left < 0:
+                        self.cut()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """Close every connection, and refuse new ones."""
-        for end in (self.listener, *self.ends):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self.ends.clear()
+        """End every connection, and refuse new ones."""
+        with self.lock:
+            for end in (self.listener, *self.ends):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
 
     @contextmanager
     def failing(self, after_bytes: int) -> Iterator[None]:
         self.bytes_left = after_bytes
         yield
-        assert self.bytes_left < 0, "nothing was cut: fewer bytes passed"
-        self.bytes_left = math.inf
-        self.listen(self.port)
+        with self.lock:
+            assert self.bytes_left < 0, "nothing was cut: fewer bytes passed"
+            self.bytes_left = math.inf
+            self.listen(self.port)
 
 
 @contextmanager
