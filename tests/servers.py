@@ -111,7 +111,8 @@ class Line:
 
     @contextmanager
     def failing(self, after_bytes: int) -> Iterator[None]:
-        self.bytes_left = after_bytes
+        with self.lock:
+            self.bytes_left = after_bytes
         yield
         with self.lock:
             assert self.bytes_left < 0, "nothing was cut: fewer bytes passed"
