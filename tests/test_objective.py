@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -32,10 +33,12 @@ def cross_entropy(model: Classifier, shift: Tensor | None = None) -> Tensor:
 
 
 def worst(model: Classifier, radius: float) -> Tensor:
-    """The shift to the worst point near each review, to first order, by the formula."""
+    """The shift to the worst point near each review, of `radius` for each square root of a token, by the formula."""
     zero = torch.zeros(*BATCH.tokens.shape, model.config.embedding_size, requires_grad=True)
     (gradient,) = torch.autograd.grad(cross_entropy(model, zero).sum(), zero)
-    shifts = [radius * gradient[:, b] / gradient[:, b].norm() for b in range(len(REVIEWS))]
+    shifts = [
+        radius * length**0.5 * gradient[:, b] / gradient[:, b].norm() for b, length in enumerate(BATCH.lengths.tolist())
+    ]
     return torch.stack(shifts, dim=1)
 
 
@@ -75,7 +78,7 @@ def test_the_virtual_term_by_its_formula() -> None:
     zero = torch.zeros(*batch.tokens.shape, models[0].config.embedding_size, requires_grad=True)
     clean = models[0](batch.tokens, batch.lengths, zero)
     (gradient,) = torch.autograd.grad(-clean.abs().sum(), zero)
-    shift = radius(models[0]) * direction(gradient)
+    shift = radius(models[0]) * batch.lengths.sqrt()[:, None] * direction(gradient)
     shifted = models[0](batch.tokens, batch.lengths, shift)
     (cross_entropy(models[0]).mean() + 0.5 * kullback_leibler(clean.detach(), shifted).mean()).backward()
     objective(models[1], virtual=0.5).backward(ROWS, rows)
@@ -155,4 +158,43 @@ def test_padding_is_not_shifted() -> None:
     shift = worst(small_model(), 1.0)
     for b, length in enumerate(BATCH.lengths.tolist()):
         assert shift[length:, b].count_nonzero() == 0
-        assert shift[:, b].norm().item() == pytest.approx(1.0)
+        assert shift[:, b].norm().item() == pytest.approx(length**0.5)
+
+
+def test_a_tokens_shift_is_as_far_in_a_short_review_as_in_a_long_one() -> None:
+    model = small_model()
+    shift = objective(model).away_from_itself(BATCH)[1]  # (T, B, E)
+    squares = shift.square().sum(dim=(0, 2)) / BATCH.lengths  # mean square of the norms of a review's tokens, (B,)
+    torch.testing.assert_close(squares.sqrt(), torch.full((len(REVIEWS),), radius(model)))
+
+
+@pytest.mark.parametrize("term", ["adversarial", "virtual"])
+def test_the_worst_point_is_met_under_the_dropout_masks_that_it_was_found_under(term: str) -> None:
+    model = small_model(dropout_embedding=0.5, dropout_output=0.5)
+    dropped: list[Tensor] = []
+    model.dropout_embedding.register_forward_hook(lambda module, inputs, output: dropped.append(output == 0))
+    torch.manual_seed(0)
+    for _ in range(2):
+        objective(model, **{term: 1.0}).backward(ROWS, torch.arange(len(UNLABELLED)))
+    alike = [one.shape == other.shape and torch.equal(one, other) for one, other in pairwise(dropped)]
+    assert sum(alike) == 2, "in each of two batches one mask serves two passes, and the next batch has another"
+
+
+@pytest.mark.parametrize(("tuned", "measured"), [(False, 1), (True, 4)])
+def test_the_spread_is_measured_once_unless_the_embeddings_are_tuned(
+    monkeypatch: pytest.MonkeyPatch, tuned: bool, measured: int
+) -> None:
+    calls: list[Tensor] = []
+    monkeypatch.setattr("sentiment.objective.spread", lambda e, f: (calls.append(e), spread(e, f))[1])
+    model = small_model()
+    model.embedding.weight.requires_grad_(tuned)
+    minimised = Objective(
+        model,
+        REVIEWS,
+        UNLABELLED,
+        ObjectiveConfig(8, "float32", adversarial=1.0, virtual=1.0, entropy=0.0, epsilon=1.0),
+        CPU,
+    )
+    for _ in range(3):
+        minimised.backward(ROWS, torch.arange(len(UNLABELLED)))  # in parts of one review each
+    assert len(calls) == measured

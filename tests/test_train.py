@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from sentiment.batches import Batch
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
-from sentiment.objective import Objective
+from sentiment.objective import Loss, Objective
 from sentiment.predict import predict_logits
 from sentiment.resume import Saved
 from sentiment.train import Epoch, TrainConfig, Training, Watch, average, rate_factor, train, train_on_all
@@ -208,10 +210,38 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     with torch.no_grad():
         model.output.bias.fill_(torch.nan)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    with pytest.raises(InputError, match=r"the loss of epoch 1, batch 1 of 25 is not finite.*from 0: (\d+, ){7}\d+\)$"):
+    with pytest.raises(
+        InputError,
+        match=r"the loss of epoch 1, batch 1 of 25, or its gradient, is not finite.*from 0: (\d+, ){7}\d+\)$",
+    ):
         run(model)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, None])
+@pytest.mark.parametrize("term", ["adversarial", "virtual", "entropy"])
+def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, clip_norm: float | None
+) -> None:
+    """Whichever term of the objective it comes from: the loss of the labelled reviews stays finite."""
+    monkeypatch.setattr("sentiment.train.SECONDS_TO_SAVE", 0.0)
+    monkeypatch.setattr("sentiment.train.STEPS_TO_LOOK", 1)
+    step, clean_steps = Objective.step, 0
+
+    def spoil(objective: Objective, batch: Batch, loss: Loss, weight: float, *rest: Any) -> Tensor:
+        nonlocal clean_steps
+        is_clean = weight == 1 / CONFIG.batch_size
+        clean_steps += is_clean
+        return step(objective, batch, loss, weight if is_clean or clean_steps < 2 else math.nan, *rest)
+
+    monkeypatch.setattr(Objective, "step", lambda *arguments, **options: spoil(*arguments, *options.values()))
+    model, saved = small_model(), Saved(tmp_path / "some.state")
+    config = replace(CONFIG, clip_norm=clip_norm, **{term: 0.5})
+    with pytest.raises(InputError, match=r"the loss of epoch 1, batch [23] of 25, or its gradient, is not finite"):
+        train(model, TRAINING, VALIDATION, config, CPU, lambda epoch: None, unlabelled=easy_reviews(90, 2), saved=saved)
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    assert all(tensor.isfinite().all() for group in saved.load().values() for tensor in group.values())
 
 
 def test_a_batch_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ class Reader:
             for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
                 work = f"epoch {epoch + 1}, window {place} of {self.an_epoch}"
                 with memory_for(work, f"pretrain.window or pretrain.streams, now {self.config.streams}"):
-                    loss = self.learn(window)
+                    loss = self.learn(window, work)
                 loss_sum += loss * (len(window[0]) - 1)
                 tokens += len(window[0]) - 1
                 if place in reports:
@@ -158,8 +158,12 @@ class Reader:
                     self.models.train()
                     loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
 
-    def learn(self, windows: list[Tensor]) -> Tensor:
-        """Take a step with D windows (T + 1, B) int64, and return their mean loss, ()."""
+    def learn(self, windows: list[Tensor], work: str) -> Tensor:
+        """Take a step with D windows (T + 1, B) int64, and return their mean loss, ().
+
+        Raises InputError, which names the work, if the loss or its gradient is not finite: on a CPU before the update,
+        while on a GPU the state that would be saved next is refused.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * (1.0 - self.step / (self.config.epochs * self.an_epoch))
         self.optimizer.zero_grad()
@@ -167,7 +171,10 @@ class Reader:
         with autocast(self.config.precision, self.device):
             loss, self.carried = self.models(windows, self.carried)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.models.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.models.parameters(), self.config.clip_norm)
+        if self.device.type == "cpu" and not bool(loss.isfinite() & norm.isfinite()):
+            advice = "lower pretrain.learning_rate or pretrain.clip_norm"
+            raise InputError(f"pretraining: the loss of {work}, or its gradient, is not finite; {advice}")
         self.optimizer.step()
         self.step += 1
         return loss.detach()

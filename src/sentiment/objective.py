@@ -2,12 +2,16 @@
 
     L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + mean_u [ v KL(p(s_u), p(s_u + r_u)) + h H(p(s_u)) ]
 
-    r_b = epsilon sigma g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
-    r_u = epsilon sigma g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
+    r_b = epsilon sigma sqrt(t_b) g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
+    r_u = epsilon sigma sqrt(t_u) g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
 
-b runs over labelled reviews and u over unlabelled ones; s are a review's embeddings, (length, E), z is its logit and
-p = sigmoid(z). r is the step of that length by which, to first order, the loss rises most: adversarial and virtual
-adversarial training (Miyato, Dai and Goodfellow 2017). Two things are written otherwise than there:
+b runs over labelled reviews and u over unlabelled ones; s are the embeddings of a review of t tokens, (t, E), z is its
+logit and p = sigmoid(z). r is the step of that norm by which, to first order, the loss rises most: adversarial and
+virtual adversarial training (Miyato, Dai and Goodfellow 2017). Three things differ from the paper:
+
+The paper has one norm for all reviews. Here the norm grows with the square root of the number of tokens, so that
+epsilon sigma is the root mean square over tokens of the norm of a token's shift, and means the same for a sentence of
+20 tokens and for a review of 2,000.
 
 They normalise the embeddings, by the frequencies of the words, to mean 0 and variance 1, so that no embedding evades r
 by growing. Here these stay as they are and sigma is the standard deviation that would be divided by, so that
@@ -35,6 +39,7 @@ from sentiment.device import multiplies_bfloat16
 from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier
 from sentiment.processes import rank_and_count
+from sentiment.resume import random_state, restore_random
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -50,7 +55,7 @@ class ObjectiveConfig:
     adversarial: float  # w; 0: no such term
     virtual: float  # v; 0: no such term
     entropy: float  # h; 0: no such term
-    epsilon: float
+    epsilon: float  # root mean square of the norms of a review's token shifts, in standard deviations sigma
 
 
 class Objective:
@@ -74,6 +79,8 @@ class Objective:
         self.autocast = autocast(config.precision, device)
         counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
+        self.radius = self.measure_radius()
+        self.is_radius_fixed = not model.embedding.weight.requires_grad or not (config.adversarial or config.virtual)
 
     def backward(self, rows: Tensor, unlabelled_rows: Tensor | None = None) -> Tensor:
         """Add the gradient of L for labelled reviews, (B,), and unlabelled ones, (B,), which may be left out.
@@ -81,12 +88,16 @@ class Objective:
         Returns this process's share of the mean CE(y_b, s_b), ().
         """
         share = torch.zeros((), device=self.device)
+        if not self.is_radius_fixed:
+            self.radius = self.measure_radius()
         if self.unlabelled is not None and unlabelled_rows is not None:
             for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
                 if self.config.virtual:
+                    masks = random_state(self.device)
                     logits, worst = self.away_from_itself(batch)
                     # for fixed p it has the gradient of KL(p, q): the two differ by the entropy of p
                     divergence = cross_entropy(logits.sigmoid())
+                    restore_random(masks, self.device)
                     self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
                 if self.config.entropy:
                     self.step(batch, entropy, weight * self.config.entropy, None, is_last=False)
@@ -96,9 +107,11 @@ class Objective:
                 share += self.step(batch, loss, weight, None, is_last)
                 continue
             shift = self.no_shift(batch)
+            masks = random_state(self.device)
             share += self.step(batch, loss, weight, shift, is_last=False)
             assert shift.grad is not None
-            worst = self.radius() * direction(shift.grad)
+            worst = self.worst_shift(shift.grad, batch)
+            restore_random(masks, self.device)
             self.step(batch, loss, weight * self.config.adversarial, worst, is_last)
         return share / self.processes
 
@@ -127,11 +140,16 @@ class Objective:
         with self.autocast:
             logits = self.model(batch.tokens, batch.lengths, shift)
         (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
-        return logits.detach(), self.radius() * direction(gradient)
+        return logits.detach(), self.worst_shift(gradient, batch)
 
-    def radius(self) -> Tensor:
-        """Return the norm of r, ()."""
+    def measure_radius(self) -> Tensor:
+        """Return epsilon sigma, ()."""
         return self.config.epsilon * spread(self.model.embedding.weight, self.frequencies)
+
+    def worst_shift(self, gradient: Tensor, batch: Batch) -> Tensor:
+        """Return r, (T, B, E), for the gradient, (T, B, E), of a loss."""
+        norms = self.radius * batch.lengths.double().sqrt()  # (B,)
+        return norms.to(gradient.dtype)[:, None] * direction(gradient)
 
     def no_shift(self, batch: Batch) -> Tensor:
         """Return zeros, (T, B, E), to be added to the embeddings so that their gradient can be asked for."""

@@ -39,8 +39,15 @@ class Saved:
         return groups
 
     def save(self, groups: Mapping[str, Weights]) -> None:
-        """Replace what was saved."""
+        """Replace the saved state.
+
+        Raises InputError, and keeps the saved state, if a number is not finite: nothing good can follow from it.
+        """
         tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
+        if bad := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
+            raise InputError(
+                f"training has diverged: {bad} is no longer finite; nothing of it was saved; lower the learning rate"
+            )
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         with replacing(self.path) as partial:
             partial.write_bytes(sha256(content).digest() + content)

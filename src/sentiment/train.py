@@ -101,8 +101,8 @@ def train(
     """Train `model` in place, leave it with the weights of its best epoch, and return that epoch.
 
     Unlabelled reviews are for the objective's terms without labels. `on_epoch` is told of each epoch as it ends; of
-    those that `saved` holds, at once. Raises InputError if a loss is not finite: on a CPU before the update, on a GPU
-    at the end of the epoch.
+    those that `saved` holds, at once. Raises InputError if a loss or a gradient is not finite: on a CPU before the
+    update, on a GPU before the next state is saved, at the latest at the end of the epoch.
     """
     run = Training(model, training, unlabelled, config, device, saved)
     epochs = [Epoch(round(number), *figures) for number, *figures in run.beside.get("epochs", NO_ROWS)["rows"].tolist()]
@@ -192,7 +192,7 @@ class Training:
         self.an_epoch = math.ceil(len(reviews) / config.batch_size)  # steps
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this pass
-        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # its first loss that is not finite, from 1
+        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # its first batch that is not finite, from 1
         self.beside: dict[str, Weights] = {}  # what the caller wants to be saved with it
         self.saved, self.saved_at = saved, time.monotonic()
         if saved is not None and (groups := saved.load()):
@@ -225,13 +225,17 @@ class Training:
                 longest = f"the longest of {self.lengths[rows].max():,} tokens"
                 with memory_for(f"{work}, {longest}", f"train.tokens_at_once, now {config.tokens_at_once:,}"):
                     loss = self.objective.backward(rows, next(beside))
-                self.first_bad = torch.where((self.first_bad == 0) & ~loss.isfinite(), position, self.first_bad)
-                if self.device.type == "cpu" or position == len(batches):
-                    check(self.first_bad, number, batches)
                 for weight in still:
                     weight.grad = None  # so that the optimizer passes it by
+                # the gradient is of all terms of the objective, the loss of the first alone
+                norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
                 if config.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+                    nn.utils.clip_grads_with_norm_(self.model.parameters(), config.clip_norm, norm)
+                is_bad = ~(loss.isfinite() & norm.isfinite())
+                self.first_bad = torch.where((self.first_bad == 0) & is_bad, position, self.first_bad)
+                is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
+                if self.device.type == "cpu" or is_time or position == len(batches):
+                    check(self.first_bad, number, batches)
                 for depth, group in enumerate(self.optimizer.param_groups):
                     group["lr"] = (
                         config.learning_rate * config.rate_decay**depth * rate_factor(self.step, steps, config)
@@ -242,7 +246,7 @@ class Training:
                     # keeps less at first, so that the untrained weights are soon forgotten
                     average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
                 self.loss_sum += loss * len(rows)
-                if position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time():
+                if is_time:
                     self.save()
             train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
             done = sum(len(rows) for rows in batches[begun:])
@@ -258,7 +262,7 @@ class Training:
         """Save all that it takes to go on from here; each process gives its share, and the first one writes."""
         if self.saved is None:
             return
-        shares = {"loss_sum": self.loss_sum, "first_bad": self.first_bad, **random_state(self.device)}
+        shares = {"loss_sum": self.loss_sum, **random_state(self.device)}
         groups = {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged is not self.model else {},
@@ -278,7 +282,7 @@ class Training:
         restore_optimizer(self.optimizer, groups.pop("optimizer"))
         self.step = int(groups.pop("step")["taken"])
         shares = {name: share[self.rank] for name, share in groups.pop("shares").items()}
-        self.loss_sum, self.first_bad = (shares.pop(name).to(self.device) for name in ("loss_sum", "first_bad"))
+        self.loss_sum = shares.pop("loss_sum").to(self.device)
         restore_random(shares, self.device)
         self.beside = groups
 
@@ -301,17 +305,22 @@ def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -
 
 
 def average(averaged: Classifier, model: Classifier, kept: float) -> None:
-    """Move the averaged weights towards the model's: a <- kept a + (1 - kept) w (Polyak averaging with forgetting)."""
-    get_ema_multi_avg_fn(kept)(list(averaged.parameters()), list(model.parameters()), None)
+    """Move the averaged weights towards the model's: a <- kept a + (1 - kept) w (Polyak averaging with forgetting).
+
+    Frozen weights are left out: their mean is what they are.
+    """
+    pairs = [pair for pair in zip(averaged.parameters(), model.parameters(), strict=True) if pair[1].requires_grad]
+    get_ema_multi_avg_fn(kept)([mean for mean, _ in pairs], [weight for _, weight in pairs], None)
 
 
 def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
-    """Raise InputError if the loss of one of the batches was not finite; `first_bad`, () int64, says which, or 0."""
+    """Raise InputError if a batch's loss or gradient was not finite; `first_bad`, () int64, counts from 1, 0 is none."""
     if position := int(first_bad):
         rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
-            f"the loss of epoch {epoch}, batch {position} of {len(batches)} is not finite; lower the learning rate or "
-            f"the greatest norm of the gradient (its reviews, among the labelled ones and from 0: {rows})"
+            f"the loss of epoch {epoch}, batch {position} of {len(batches)}, or its gradient, is not finite; lower "
+            "train.learning_rate, train.clip_norm, or the weights train.adversarial and train.virtual "
+            f"(its reviews, among the labelled ones and from 0: {rows})"
         )
 
 
