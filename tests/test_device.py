@@ -1,3 +1,5 @@
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,13 @@ import torch
 from sentiment.device import choose_device, multiplies_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent
+PROBED = """
+import torch
+from sentiment.device import reads_bfloat16
+
+before = torch.get_rng_state()
+print(reads_bfloat16(), torch.equal(torch.get_rng_state(), before))
+"""
 FREED = """
 import sys
 from pathlib import Path
@@ -43,17 +52,28 @@ def test_the_device_is_a_gpu_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept_to", "able", "expected"),
+    ("kept_to", "able", "has_kernel", "expected"),
     [
-        ("AVX512", {}, False),
-        ("AVX512", {"avx512_bf16": True}, True),
-        ("AVX2", {"avx512_bf16": True}, False),
-        ("DEFAULT", {"bf16": True}, True),
+        ("AVX512", {}, True, False),
+        ("AVX512", {"avx512_bf16": True}, True, True),
+        ("AVX512", {"avx512_bf16": True}, False, False),
+        ("AVX2", {"avx512_bf16": True}, True, False),
+        ("DEFAULT", {"bf16": True}, True, True),
     ],
 )
-def test_bfloat16_is_a_matter_of_instructions(
-    monkeypatch: pytest.MonkeyPatch, kept_to: str, able: dict[str, bool], expected: bool
+def test_bfloat16_is_a_matter_of_instructions_and_kernels(
+    monkeypatch: pytest.MonkeyPatch, kept_to: str, able: dict[str, bool], has_kernel: bool, expected: bool
 ) -> None:
+    monkeypatch.setattr("sentiment.device.reads_bfloat16", lambda: has_kernel)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kept_to)
     assert multiplies_bfloat16(torch.device("cpu")) is expected
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is a set of instructions of x86-64")
+def test_kept_to_avx2_onednn_is_asked_for_no_bfloat16_and_the_random_numbers_stay() -> None:
+    command = [sys.executable, "-c", PROBED]
+    said = subprocess.check_output(
+        command, cwd=ROOT / "src", text=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    )
+    assert said == "False True\n"

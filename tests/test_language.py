@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sentiment.encoded import EncodedReviews
+from sentiment.errors import InputError
 from sentiment.language import LanguageConfig, LanguageModels, Reader, judge, streams_of, windows_of
 from sentiment.resume import Saved
 from tests.conftest import random_reviews, small_model
@@ -90,6 +91,17 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str
         assert torch.equal(one, other)
     saved.path.unlink()
     assert saved.load() == {}
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    model = small_model()
+    reader = Reader(model, counting_reviews(40), BOUNDARY, CONFIG, CPU)
+    with torch.no_grad():
+        model.layers[0].forward_cell.bias_hh_l0.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    before = model.embedding.weight.clone()
+    with pytest.raises(InputError, match=r"pretraining: the loss of epoch 1, window 1 of \d+, or its gradient, is not"):
+        next(reader.read())
+    assert torch.equal(model.embedding.weight, before)
 
 
 def test_two_readings_give_the_same_bits() -> None:

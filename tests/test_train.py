@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sentiment.batches import Batch
 from sentiment.encoded import EncodedReviews
@@ -169,6 +170,18 @@ def test_the_average_is_of_the_weights_after_each_step() -> None:
             model.output.weight.fill_(value)
             average(averaged, model, 0.75)
     assert averaged.output.weight.unique().tolist() == [0.75 * (0.75 * 4 + 0.25 * 8) + 0.25 * 2]
+
+
+def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    averaged: list[list[Tensor]] = []
+    mean = get_ema_multi_avg_fn(0.9)
+    monkeypatch.setattr(
+        "sentiment.train.get_ema_multi_avg_fn",
+        lambda kept: lambda means, *rest: (averaged.append(means), mean(means, *rest)),
+    )
+    model = small_model()
+    run(model, replace(CONFIG, epochs=1, averaging=0.9, freeze_embeddings=True))
+    assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
 
 
 def test_the_average_has_learnt_and_is_another_model() -> None:

@@ -4,8 +4,10 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from torch import nn
 
 from sentiment.errors import InputError
 
@@ -27,7 +29,22 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # of Intel, AMD; of Arm
+    has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86-64 twice; Arm
+    return has_instructions and reads_bfloat16()
+
+
+@cache
+def reads_bfloat16() -> bool:
+    """Return whether oneDNN has an LSTM for bfloat16 on this processor, found by running one.
+
+    oneDNN has none below AVX-512, nor where ONEDNN_MAX_CPU_ISA keeps oneDNN alone to fewer instructions.
+    """
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        try:
+            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError:
+            return False
+    return True
 
 
 @contextmanager

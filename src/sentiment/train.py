@@ -314,7 +314,7 @@ def average(averaged: Classifier, model: Classifier, kept: float) -> None:
 
 
 def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
-    """Raise InputError if a batch's loss or gradient was not finite; `first_bad`, () int64, counts from 1, 0 is none."""
+    """Raise InputError if a batch was not finite; `first_bad`, () int64, is its number, from 1, or 0 if all were."""
     if position := int(first_bad):
         rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
