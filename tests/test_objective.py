@@ -185,7 +185,12 @@ def test_the_spread_is_measured_once_unless_the_embeddings_are_tuned(
     monkeypatch: pytest.MonkeyPatch, tuned: bool, measured: int
 ) -> None:
     calls: list[Tensor] = []
-    monkeypatch.setattr("sentiment.objective.spread", lambda e, f: (calls.append(e), spread(e, f))[1])
+
+    def counted(embeddings: Tensor, frequencies: Tensor) -> Tensor:
+        calls.append(embeddings)
+        return spread(embeddings, frequencies)
+
+    monkeypatch.setattr("sentiment.objective.spread", counted)
     model = small_model()
     model.embedding.weight.requires_grad_(tuned)
     minimised = Objective(

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,11 +174,15 @@ def test_the_average_is_of_the_weights_after_each_step() -> None:
 
 def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     averaged: list[list[Tensor]] = []
-    mean = get_ema_multi_avg_fn(0.9)
-    monkeypatch.setattr(
-        "sentiment.train.get_ema_multi_avg_fn",
-        lambda kept: lambda means, *rest: (averaged.append(means), mean(means, *rest)),
-    )
+
+    def watched(kept: float) -> Callable[..., None]:
+        def move(means: list[Tensor], weights: list[Tensor], number: object) -> None:
+            averaged.append(means)
+            get_ema_multi_avg_fn(kept)(means, weights, number)
+
+        return move
+
+    monkeypatch.setattr("sentiment.train.get_ema_multi_avg_fn", watched)
     model = small_model()
     run(model, replace(CONFIG, epochs=1, averaging=0.9, freeze_embeddings=True))
     assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
@@ -250,7 +254,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_sa
 
     monkeypatch.setattr(Objective, "step", lambda *arguments, **options: spoil(*arguments, *options.values()))
     model, saved = small_model(), Saved(tmp_path / "some.state")
-    config = replace(CONFIG, clip_norm=clip_norm, **{term: 0.5})
+    changes: dict[str, Any] = {"clip_norm": clip_norm, term: 0.5}
+    config = replace(CONFIG, **changes)
     with pytest.raises(InputError, match=r"the loss of epoch 1, batch [23] of 25, or its gradient, is not finite"):
         train(model, TRAINING, VALIDATION, config, CPU, lambda epoch: None, unlabelled=easy_reviews(90, 2), saved=saved)
     assert all(weight.isfinite().all() for weight in model.parameters())
