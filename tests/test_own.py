@@ -86,7 +86,7 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
         ("a.csv", b"text,label,split,about\nx,good\n", r"a\.csv:2: must have 4 columns as the header has; got 2"),
         ("a.csv", b"text,label,split,about\nx,fine,train,\n", r"a\.csv:2: label must be one of bad, good; got 'fine'"),
         ("a.csv", b'text,label,split,about\n"x,fine,train,\n', r"a\.csv:2: is not valid CSV"),
-        ("a.csv", b"text,label,split,about\n\ncaf\xe9,good,train,\n", r"a\.csv:2: must have 4 columns"),
+        ("a.csv", b"text,label,split,about\n\ncaf\xe9,good,train,\n", r"a\.csv:3: is not UTF-8 at byte 3"),
         ("a.csv", b"text,label,split,about\ncaf\xe9,good,train,\n", r"a\.csv:2: is not UTF-8 at byte 3 of the line"),
         ("a.csv", b"text,label,split,about\n", r"a\.csv: holds no reviews"),
         ("a.csv", b"", r"a\.csv: holds no reviews"),
@@ -157,3 +157,68 @@ def test_a_date_that_python_does_not_have_is_told(tmp_path: Path, column: pa.Arr
     pq.write_table(pa.table(table), tmp_path / "own.parquet")
     with pytest.raises(InputError, match=r"own\.parquet: is not valid Parquet"):
         read(tmp_path / "own.parquet")
+
+
+REPEATED = [
+    ("a.csv", b"text,label,label\nfine,good,bad\n", r"a\.csv:1: names the column 'label' twice"),
+    (
+        "a.csv",
+        b"\n\xef\xbb\xbf".strip() + b"id,text,label,id\r\n1,fine,good,1\r\n",
+        r"a\.csv:1: names the column 'id' tw",
+    ),
+    ("a.csv", b'\n"text","label","text"\n', r"a\.csv:2: names the column 'text' twice"),
+    (
+        "a.jsonl",
+        b'{"text": "a", "label": "good"}\n{"label": "bad", "text": "a", "label": "good"}',
+        r"a\.jsonl:2: .*'label'",
+    ),
+    (
+        "a.jsonl",
+        b'{"text": "a", "label": "good", "more": [{"x": 1, "x": 2}]}',
+        r"a\.jsonl:1: .*the key 'x' is given twice",
+    ),
+    ("a.jsonl", b'{"label": "bad", "lab\\u0065l": "good", "text": "a"}', r"the key 'label' is given twice"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), REPEATED)
+def test_a_column_or_key_that_is_named_twice_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name, Columns("text", "label", None, None))
+
+
+def test_a_parquet_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([["fine"], ["good"], ["bad"]], names=["text", "label", "label"])
+    pq.write_table(table, tmp_path / "own.parquet")
+    with pytest.raises(InputError, match=r"own\.parquet: names the column 'label' twice"):
+        read(tmp_path / "own.parquet", Columns("text", "label", None, None))
+
+
+def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label,split,,\nfine,good,train,,\n")
+    assert read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"\ntext,label,split\r\n\r\nfine,good,train\n  \n,,\nso so,bad,test\n\n\n"),
+        (
+            "a.jsonl",
+            b'\n{"text": "fine", "label": "good", "split": "train"}\n \r\n'
+            b'{"text": "so so", "label": "bad", "split": "test"}\n\n',
+        ),
+    ],
+)
+def test_blank_lines_are_skipped(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    reviews = read(tmp_path / name, Columns("text", "label", "split", None))
+    assert [(review.id, review.text) for review in reviews] == [("00000000", "fine"), ("00000001", "so so")]
+
+
+def test_a_blank_line_inside_a_quoted_text_is_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text('text,label,split\n"one\n\ntwo",good,train\n')
+    assert read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text == "one\n\ntwo"

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from sentiment.corpus import Review, reading_parquet
 from sentiment.errors import InputError, in_short
+from sentiment.files import first_repeated, parse_json
 from sentiment.split import hold_out, keys_of
 
 BATCH_ROWS = 256  # bounds the memory of reading Parquet
@@ -99,9 +100,11 @@ def _draw_test(reviews: list[Review], share: float, seed: int) -> list[Review]:
 def _csv_rows(path: Path) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some reviews
     lines = csv.reader((line for _, line in _lines(path)), strict=True)
+    filled = (values for values in lines if any(map(str.strip, values)))  # spreadsheets write blank lines, and ",,"
     try:
-        header = next(lines, [])
-        for values in lines:
+        header = next(filled, [])
+        _check_names(f"{path}:{lines.line_num}", filter(None, header))  # a column without a name cannot be asked for
+        for values in filled:
             where = f"{path}:{lines.line_num}"
             if len(values) != len(header):
                 raise InputError(f"{where}: must have {len(header)} columns as the header has; got {len(values)}")
@@ -112,8 +115,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
     for where, line in _lines(path):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: is not valid JSON: {error}") from error
         if not isinstance(row, dict):
@@ -125,6 +130,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     number = unpacked = 0
     allowed = GREATEST_RATIO * path.stat().st_size
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+        _check_names(f"{path}", file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
             unpacked += batch.nbytes
             if unpacked > allowed:
@@ -135,6 +141,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path}: row {number}", row
+
+
+def _check_names(where: str, names: Iterable[str]) -> None:
+    if (name := first_repeated(names)) is not None:
+        raise InputError(f"{where}: names the column {in_short(name)} twice; remove or rename one of the two")
 
 
 def _folder_rows(path: Path) -> Iterator[Row]:
