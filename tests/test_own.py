@@ -82,7 +82,11 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"text,label,split\nx,good,train\n", r"a\.csv:2: has no column 'about'; its columns are text, label"),
+        (
+            "a.csv",
+            b"text,label,split\nx,good,train\n",
+            r"a\.csv:2: has no column 'about', which download\.own\.group_column names; its columns are 'text', 'la",
+        ),
         ("a.csv", b"text,label,split,about\nx,good\n", r"a\.csv:2: must have 4 columns as the header has; got 2"),
         ("a.csv", b"text,label,split,about\nx,fine,train,\n", r"a\.csv:2: label must be one of bad, good; got 'fine'"),
         ("a.csv", b'text,label,split,about\n"x,fine,train,\n', r"a\.csv:2: is not valid CSV"),
@@ -100,7 +104,7 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
             r"label must be a single value",
         ),
         ("a.parquet", b"PAR1", r"a\.parquet: is not valid Parquet"),
-        ("a.txt", b"", r"a\.txt: must be a folder or a file named \.csv, \.jsonl, \.parquet"),
+        ("a.txt", b"", r"a\.txt: download\.own\.path must name a folder or a file \.csv, \.jsonl, \.parquet$"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -110,7 +114,9 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, conten
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv: cannot be read: No such file"):
+    with pytest.raises(
+        InputError, match=r"none\.csv: is not there; download\.own\.path must name your file or folder$"
+    ):
         read(tmp_path / "none.csv")
 
 
@@ -222,3 +228,75 @@ def test_blank_lines_are_skipped(tmp_path: Path, name: str, content: bytes) -> N
 def test_a_blank_line_inside_a_quoted_text_is_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text('text,label,split\n"one\n\ntwo",good,train\n')
     assert read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text == "one\n\ntwo"
+
+
+OTHER_FORMATS = [
+    (
+        "a.csv",
+        'text;label\n"good; one";good\n',
+        r"a\.csv:1: has one column named 'text;label': is it separated by semico",
+    ),
+    (
+        "a.csv",
+        '\n"text";"label"\n"good, yes";"good"\n',
+        r"a\.csv:2: has one column .*separated by semicolons\? save it sep",
+    ),
+    (
+        "a.csv",
+        "text\tlabel\nfine, yes\tgood\n",
+        r"a\.csv:1: has one column named 'text\\tlabel': is it separated by tabs",
+    ),
+    ("a.csv", "text|label\nfine|good\n", r"is it separated by bars\?"),
+    ("a.csv", 'text,label\n"fine" ,good\n', r"a\.csv:2: is not valid CSV: a closing quote must be followed by a comma"),
+    ("a.csv", 'text,label\n"a "good" one",good\n', r"a\.csv:2: .*double a quote inside the text"),
+    ("a.csv", 'text,label\n"fine,good\n', r"a\.csv:2: .*a quote is opened and never closed"),
+    ("a.csv", "text,label\rfine,good\r", r"a\.csv:\d: .*its lines end with CR alone"),
+    ("a.csv", "text,label\nfine, but long,good\n", r"a\.csv:2: must have 2 columns .*commas in it needs double quotes"),
+    ("a.tsv", "text\tlabel\n", r"a\.tsv: download\.own\.path must name .*; save it separated by commas, as \.csv"),
+    ("a.xlsx", "PK", r"a\.xlsx: .*save it as \.csv"),
+    ("a.csv.gz", "", r"a\.csv\.gz: .*unpack it"),
+    ("a.json", "[]", r"a\.json: .*write one object a line, as \.jsonl"),
+    ("a.jsonl", '[\n{"text": "x"},\n', r"a\.jsonl:1: is not valid JSON: .*each line must be one object"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), OTHER_FORMATS)
+def test_of_another_format_the_message_names_the_cause(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content, newline="")
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name, Columns("text", "label", None, None))
+
+
+WANTED = r"a folder must be laid out as split/label/\*\.txt, for instance train/pos/1\.txt; found"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], f"own: {WANTED} no files"),
+        (["pos/1.txt", "neg/1.txt", "README"], rf"own: {WANTED} 2 like neg/1\.txt: move the labels' folders into one"),
+        (["b.csv", "a.csv", ".hidden.csv"], rf"own: {WANTED} 2 like a\.csv: put all rows into one file and name that"),
+        (["part/0.parquet", "part/1.parquet"], rf"{WANTED} 2 like part/0\.parquet: put all rows into one file"),
+        (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.own\.path\)"),
+        (
+            ["train/unsup/1.txt"],
+            r"1\.txt: label must be .*got 'unsup'.* unsup is a split: move .* to unsup/unsup, or, for IM",
+        ),
+        (["data/train/urls.txt"], r"got 'train' \(download\.own\.labels\): a folder must be laid out as split/label"),
+    ],
+)
+def test_of_a_folder_laid_out_otherwise_the_message_says_what_is_wanted(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text")
+    with pytest.raises(InputError, match=message):
+        read(folder)
+
+
+def test_a_tilde_that_nothing_expands_is_named() -> None:
+    with pytest.raises(InputError, match=r"~/none\.csv: is not there; .* ~ is not expanded, write the path in full"):
+        read(Path("~/none.csv"))
