@@ -134,7 +134,8 @@ def test_a_long_review_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["text", "about"])
 def test_half_a_surrogate_pair_is_refused_where_a_split_is_drawn(tmp_path: Path, name: str) -> None:
     rows = [
-        {"text": f"Text {number}", "label": label, "about": "x"} for number, label in enumerate(["bad", "good"] * 9)
+        {"text": f"Text {number}", "label": label, "about": f"{number}"}
+        for number, label in enumerate(["bad", "good"] * 9)
     ]
     rows[0][name] = "\ud800"
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -300,3 +301,25 @@ def test_of_a_folder_laid_out_otherwise_the_message_says_what_is_wanted(
 def test_a_tilde_that_nothing_expands_is_named() -> None:
     with pytest.raises(InputError, match=r"~/none\.csv: is not there; .* ~ is not expanded, write the path in full"):
         read(Path("~/none.csv"))
+
+
+def test_equal_texts_that_leave_nothing_to_draw_are_named_with_the_share(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text("text,label\n" + "yes,good\nno,bad\n" * 30)
+    message = (
+        r"two\.csv: download\.own\.test_share: .* 0 of 30 negative and 0 of 30 positive .*60 reviews are 2 distinct"
+    )
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "two.csv", Columns("text", "label", None, None))
+
+
+def test_reviews_of_one_label_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label\na,good\nb,good\n")
+    with pytest.raises(InputError, match=r"own\.csv: all its reviews have one label; both of download\.own\.labels"):
+        read(tmp_path / "own.csv", Columns("text", "label", None, None))
+
+
+def test_the_share_drawn_for_test_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{film} {number},{label},{film}\n" for film in "abcde" for number in range(9) for label in ("good", "bad")]
+    (tmp_path / "own.csv").write_text("text,label,film\n" + "".join(rows))
+    read(tmp_path / "own.csv", Columns("text", "label", None, "film"))
+    assert capsys.readouterr().out == "test: 18 of 90 reviews, 20.0% (asked for 25.0%)\n"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sentiment.corpus import Review, reading_parquet
 from sentiment.errors import InputError, in_short
 from sentiment.files import first_repeated, parse_json
-from sentiment.split import hold_out, keys_of
+from sentiment.split import hold_out, keys_of, report_share
 
 BATCH_ROWS = 256  # bounds the memory of reading Parquet
 GREATEST_RATIO = 1_000  # of Parquet unpacked to Parquet as it is
@@ -62,7 +62,7 @@ def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: 
     Where there is no split column, `test_share` of the reviews are drawn for test, seeded, as `split.hold_out` does.
 
     Raises InputError for a file that cannot be read, a column that is not there, a text that is not one, a label
-    that is not one of the two.
+    that is not one of the two, a share that cannot be drawn.
     """
     try:
         if path.is_dir():
@@ -74,7 +74,7 @@ def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: 
         raise InputError(f"{path}: cannot be read: {error.strerror} (download.own.path)") from error
     if not reviews:
         raise InputError(f"{path}: holds no reviews (download.own.path)")
-    return reviews if columns.split else _draw_test(reviews, test_share, seed)
+    return reviews if columns.split else _draw_test(path, reviews, test_share, seed)
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
@@ -125,13 +125,19 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     )
 
 
-def _draw_test(reviews: list[Review], share: float, seed: int) -> list[Review]:
+def _draw_test(path: Path, reviews: list[Review], share: float, seed: int) -> list[Review]:
     for review in reviews:
         if review.label is None:
             raise InputError(f"{review.where}: has no label; without a split column every review needs one")
     labels = np.array([review.label for review in reviews], dtype=np.int8)
-    ties = [keys_of(review.text for review in reviews), keys_of(review.group for review in reviews)]
-    in_test = hold_out(labels, ties, share, seed)
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"{path}: all its reviews have one label; both of download.own.labels are needed")
+    ties = {"text": keys_of(review.text for review in reviews), "group": keys_of(review.group for review in reviews)}
+    in_test = hold_out(labels, list(ties.values()), share, seed)
+    try:
+        report_share(in_test, labels, ties, share, "test")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return [review._replace(split="test" if test else "train") for review, test in zip(reviews, in_test, strict=True)]
 
 
