@@ -10,12 +10,14 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import dvc.api
 from dvc.cli import main as dvc_command
 
 from experiments.rows import FOLDER, read_comparison, stem
 from sentiment.errors import InputError
+from stages.params import read_params
 from stages.run import one_line_errors
 
 
@@ -24,6 +26,10 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
     rows = read_comparison(comparison).rows
     # DVC keeps experiments by commit and name, so these two must say what was run.
     sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
+    # And each runs in a folder of its own, where DVC puts what is tracked: it says of the user's file only "[Errno 2]".
+    own = Path(read_params().download.own.path)
+    if own.resolve().is_relative_to(Path.cwd()):
+        sources.append(str(own))
     status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)
     if status.stdout:
         raise InputError(f"experiments belong to a commit; first commit {', '.join(status.stdout.split()[1::2])}")

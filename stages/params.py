@@ -102,6 +102,7 @@ class Prepare(Section):
     unknown_std: Annotated[float, Field(ge=0)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
+    most_shared_texts: Annotated[float, Field(ge=0, le=1)]
     labels: Positive | None
     seed: Natural
 

@@ -72,16 +72,19 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
     import torch
 
     from sentiment.encoded import save_tensors
-    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, draw_labelled, read_outline
+    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, count_shared_texts, draw_labelled, read_outline
 
     outline = read_outline(CORPUS)
-    ties = [outline.texts, outline.groups] if settings.split_by == "group" else [outline.texts]
+    shared = count_shared_texts(outline, settings.most_shared_texts)
+    print(f"test: {shared:,} of {len(outline.test_texts):,} reviews have a text that also stands in train")
+    ties = {"text": outline.texts} | ({"group": outline.groups} if settings.split_by == "group" else {})
     splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(ROWS, rows)
     labelled = draw_labelled(outline.labels[rows["train"].numpy()], settings.labels, settings.seed)
     save_tensors(LABELLED, {"train": torch.from_numpy(labelled)})
-    sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()} | {"labels": len(labelled)}
+    sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
+    sizes |= {"labels": len(labelled), "test_texts_in_train": shared}
     return splits, outline.labels, sizes
 
 

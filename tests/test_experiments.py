@@ -97,6 +97,18 @@ def test_no_two_rows_are_drawn_alike(comparison: str) -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(rows)
 
 
+def test_nothing_is_queued_that_reads_a_file_which_git_does_not_track(tmp_path: Path) -> None:
+    clone = Clone(tmp_path)
+    shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
+    parameters = tmp_path / "params.yaml"
+    parameters.write_text(parameters.read_text().replace("path: examples/reviews.csv", "path: mine.csv"))
+    clone.run("git", "add", ".")
+    clone.run("git", "commit", "-q", "-m", "My own reviews")
+    (tmp_path / "mine.csv").touch()
+    said = clone.run(sys.executable, "-m", "experiments.enqueue", "ladder", status=1)
+    assert said == "error: experiments belong to a commit; first commit mine.csv\n"
+
+
 def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     folder = tmp_path / FOLDER

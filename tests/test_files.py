@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.files import place, replacing, write_csv, write_json
+from sentiment.errors import InputError
+from sentiment.files import place, read_columns, read_json, replacing, write_csv, write_json
 
 
 def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -46,6 +47,21 @@ def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "metrics.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "b": 2, "a": 1}', '{"a": {"c": 1, "c": 2}, "b": 2}', '{"a": [{"": 1, "": 1}]}']
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(InputError, match=r"model\.json: is not a model: .*the key '.?' is given twice"):
+        read_json(tmp_path / "model.json", "a model", {"a", "b"})
+
+
+def test_a_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("text,label,label\n1,2,3\n")
+    with pytest.raises(ValueError, match="the column 'label' is named twice"):
+        read_columns(tmp_path / "cases.csv")
 
 
 def test_csv_has_a_header_and_a_row_for_each_entry(tmp_path: Path) -> None:

@@ -250,6 +250,7 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
     assert sorted(ran) == sorted(STAGES)
     figures = clone.metrics("prepare")
     assert figures["train_reviews"] + figures["validation_reviews"] + figures["test_reviews"] == 135
+    assert figures["test_texts_in_train"] == 0
 
     with own.open("a") as file:
         file.write("One more review,good,Another film\n")

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -77,10 +77,31 @@ def write_json(path: Path, value: object) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
+def parse_json(text: str) -> Any:
+    """Parse JSON; raises ValueError if it is not valid, and for an object that repeats a key."""
+    return json.loads(text, object_pairs_hook=_distinct_pairs)
+
+
+def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if (key := first_repeated(key for key, _ in pairs)) is not None:
+        raise ValueError(f"the key {in_short(key)} is given twice; keep one")
+    return dict(pairs)
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that is given twice, of which a reader by name would keep the last value only."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
     """Read a JSON object of these keys; raises InputError, "is not `what`", if the file holds anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: is not {what}: it cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -119,9 +140,11 @@ def write_csv(path: Path, table: Mapping[str, Sequence[object]]) -> None:
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """Read columns of CSV, or of TSV if the file's name says so."""
+    """Read columns of CSV, or of TSV if the file's name says so; raises ValueError if two have the same name."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
+    if (repeated := first_repeated(header)) is not None:
+        raise ValueError(f"the column {in_short(repeated)} is named twice; keep one")
     return {name: [row[column] for row in rows] for column, name in enumerate(header)}
 
 

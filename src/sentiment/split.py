@@ -1,6 +1,6 @@
 """Hold out reviews for validation, so that no text and no film is on both sides."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +14,26 @@ from sentiment.corpus import SPLITS, read_batches
 from sentiment.errors import InputError
 
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
-TRAIN, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "validation"))
+TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
+
+# By the split that is drawn: the parameter of its share, and the one that makes groups stay together.
+PARAMETERS = {
+    "test": ("download.own.test_share", "download.own.group_column"),
+    "validation": ("prepare.validation_share", "prepare.split_by"),
+}
+GREATEST_FACTOR = 2  # between the reviews drawn and asked for: the error of a figure is then at most 1.4 times another
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
 
 class Outline(NamedTuple):
-    """What the splitting of N reviews, n of them in train, needs to know."""
+    """What the splitting of N reviews, n of them in train and m in test, needs to know."""
 
     splits: npt.NDArray[np.int8]  # (N,), place in SPLITS
     labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
     texts: Keys  # (n,)
     groups: Keys  # (n,)
+    test_texts: Keys  # (m,)
 
 
 def read_outline(path: Path) -> Outline:
@@ -34,9 +42,9 @@ def read_outline(path: Path) -> Outline:
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
         labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
-        train = batch.filter(pa.array(splits == TRAIN))
+        train, test = (batch.filter(pa.array(splits == split)) for split in (TRAIN, TEST))
         texts, groups = (keys_of(train[name].to_pylist()) for name in ("text", "group"))
-        parts.append(Outline(splits, labels, texts, groups))
+        parts.append(Outline(splits, labels, texts, groups, keys_of(test["text"].to_pylist())))
     return Outline(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
@@ -51,29 +59,79 @@ def keys_of(values: Iterable[str | None]) -> Keys:
     return np.fromiter(digests, dtype=np.int64)
 
 
+def count_shared_texts(outline: Outline, most: float) -> int:
+    """Count the test reviews whose text also stands in train; raises InputError if their share is above `most`."""
+    shared, tests = int(np.isin(outline.test_texts, outline.texts).sum()), len(outline.test_texts)
+    if shared > most * tests:
+        raise InputError(
+            f"prepare.most_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have a text that "
+            f"also stands in train, and at most {most:.1%} may: remove them from one side, or set "
+            "download.own.split_column to null to have a test split drawn that keeps equal texts together"
+        )
+    return shared
+
+
 def assign_splits(
     splits: npt.NDArray[np.int8],
     labels: npt.NDArray[np.int8],
-    ties: Sequence[Keys],
+    ties: Mapping[str, Keys],
     share: float,
     seed: int,
 ) -> npt.NDArray[np.int8]:
     """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
 
     `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
-    Raises InputError if that leaves one side without one of the labels.
+    Raises InputError as `report_share` does.
     """
     train = np.flatnonzero(splits == TRAIN)
-    held_out = hold_out(labels[train], ties, share, seed)
+    held_out = hold_out(labels[train], list(ties.values()), share, seed)
+    report_share(held_out, labels[train], ties, share, "validation")
     assigned = splits.copy()
     assigned[train[held_out]] = VALIDATION
-    for split, name in ((VALIDATION, "validation"), (TRAIN, "train")):
-        if len(np.unique(labels[assigned == split])) < 2:
-            raise InputError(
-                f"the {name} split would lack one of the labels: there are too few reviews, or those that share a "
-                "group are too many to hold them out together; give more, or split by review"
-            )
     return assigned
+
+
+def report_share(
+    held_out: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], ties: Mapping[str, Keys], share: float, split: str
+) -> None:
+    """Print the share of N reviews that was held out for a split.
+
+    `held_out` and `labels` are (N,), `ties` the keys of texts and, where they tie, of groups. Raises InputError if
+    either side lacks a label, or has less than half or more than twice as many reviews as asked for.
+    """
+    drawn, reviews = int(held_out.sum()), len(held_out)
+    wanted = round(share * reviews)
+    far = any(
+        max(side) > GREATEST_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
+    )
+    if far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
+        parameter, grouping = PARAMETERS[split]
+        counts = [
+            f"{np.count_nonzero(labels[held_out] == value):,} of {np.count_nonzero(labels == value):,} {name}"
+            for value, name in enumerate(("negative", "positive"))
+        ]
+        raise InputError(
+            f"{parameter}: the draw nearest to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
+            f"each side needs both labels and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
+        )
+    print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (asked for {share:.1%})")
+
+
+def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str:
+    """Say what keeps reviews together, and what to do about that."""
+    said = []
+    texts, groups = (
+        np.unique(keys[keys != 0], return_counts=True)[1]
+        for keys in (ties["text"], ties.get("group", np.zeros(0, dtype=np.int64)))
+    )
+    if len(texts) < reviews:
+        said.append(f"equal texts stay on one side, and the {reviews:,} reviews are {len(texts):,} distinct texts")
+    if len(groups):
+        said.append(
+            f"a group stays on one side ({grouping}), and there are {len(groups):,} groups, the largest of "
+            f"{groups.max():,} reviews"
+        )
+    return f"{'; '.join(said) or 'there are too few reviews'}: give more, or ask for another share"
 
 
 def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -95,19 +153,45 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
     in any of them stay on one side, together with all that they share a key with in turn.
 
     Units of tied reviews are taken in a random order, each one if it fits under the quota of every label: single
-    reviews fill the quotas exactly, and large units leave at most their own size unfilled.
+    reviews fill the quotas exactly. Where large units leave room, `_fill_up` comes as near as it can.
     """
     unit_of = _units(len(labels), ties)
     order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)
     values = np.unique(labels)
-    room = [round(share * np.count_nonzero(labels == value)) for value in values]
-    sizes = [np.bincount(unit_of[labels == value], minlength=len(order))[order].tolist() for value in values]
-    chosen = np.zeros(len(order), dtype=np.bool_)
-    for unit, counts in zip(order, zip(*sizes, strict=True), strict=True):
+    quotas = [round(share * np.count_nonzero(labels == value)) for value in values]
+    columns = [np.bincount(unit_of[labels == value], minlength=len(order))[order] for value in values]
+    room, taken = quotas, np.zeros(len(order), dtype=np.bool_)
+    for place, counts in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         if all(count <= left for count, left in zip(counts, room, strict=True)):
-            chosen[unit] = True
+            taken[place] = True
             room = [left - count for count, left in zip(counts, room, strict=True)]
+    if any(room):
+        taken = _fill_up(taken, np.stack(columns, axis=1), np.array(quotas))
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order] = taken
     return chosen[unit_of]
+
+
+def _fill_up(
+    taken: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Take or leave one unit after the other, of U, as long as that brings the draw nearer to the quotas of K labels.
+
+    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Of two draws
+    as near, the better one is that with more labels on both sides, as each side needs all.
+    """
+
+    def distance(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:  # (..., K) to (...)
+        missing = (drawn == 0) | (drawn == sizes.sum(axis=0))
+        return np.abs(drawn - quotas).sum(axis=-1) + missing.sum(axis=-1) / (1 + len(quotas))  # type: ignore[no-any-return]
+
+    taken, drawn = taken.copy(), sizes[taken].sum(axis=0)
+    while True:
+        turned = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): what is drawn with each unit turned
+        best = int(distance(turned).argmin())
+        if distance(turned[best]) >= distance(drawn):
+            return taken
+        drawn, taken[best] = turned[best], not taken[best]
 
 
 def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
