@@ -129,7 +129,7 @@ def main() -> None:
     embeddings = load(arguments.tensors)[0]
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     model = ModelConfig(vocabulary_size=len(embeddings), embedding_size=embeddings.shape[1], **settings)
-    given = TrainConfig(**params.train.model_dump(exclude={"processes"}))
+    given = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
     best: dict[str, list[float]] = {name: [] for name in WAYS}
     for seed in arguments.seeds:
         config = replace(given, seed=seed, epochs=arguments.epochs, patience=None, averaging=0.0, adversarial=0.0)

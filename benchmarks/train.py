@@ -40,6 +40,7 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TRAINING = TrainConfig(
     seed=0,
     batch_size=64,
+    least_steps=1,
     tokens_at_once=32_768,
     precision="bfloat16",
     epochs=1,

@@ -154,6 +154,7 @@ class Train(Section):
 
     seed: Natural
     batch_size: Positive
+    least_steps: Positive
     tokens_at_once: Positive
     precision: Literal["float32", "bfloat16"]
     portable: bool

@@ -16,13 +16,24 @@ from sentiment.model import Classifier
 from sentiment.objective import Loss, Objective
 from sentiment.predict import predict_logits
 from sentiment.resume import Saved
-from sentiment.train import Epoch, TrainConfig, Training, Watch, average, rate_factor, train, train_on_all
+from sentiment.train import (
+    Epoch,
+    TrainConfig,
+    Training,
+    Watch,
+    average,
+    batch_size_for,
+    rate_factor,
+    train,
+    train_on_all,
+)
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     seed=1,
     batch_size=8,
+    least_steps=1,
     tokens_at_once=1000,
     precision="float32",
     epochs=6,
@@ -134,6 +145,17 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
     assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
     again, _ = run_on(lambda rows, epoch: pytest.fail("there is nothing left to train"), saved)
     assert all(torch.equal(again[name], weights) for name, weights in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("reviews", "expected"), [(17_500, 64), (16_000, 64), (5_970, 23), (2_047, 8), (137, 8), (3, 8)]
+)
+def test_where_reviews_are_few_batches_are_smaller(reviews: int, expected: int) -> None:
+    assert batch_size_for(reviews, replace(CONFIG, batch_size=64, least_steps=250)) == expected
+
+
+def test_a_batch_that_is_asked_to_be_small_stays_small() -> None:
+    assert batch_size_for(17_500, replace(CONFIG, batch_size=4, least_steps=250)) == 4
 
 
 def test_a_batch_in_parts_is_the_same_batch() -> None:

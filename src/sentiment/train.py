@@ -33,6 +33,7 @@ from sentiment.resume import Saved, Weights, optimizer_state, random_state, rest
 
 SECONDS_TO_SAVE = 120.0  # between two savings within an epoch
 STEPS_TO_LOOK = 16  # between two looks at the clock
+SMALLEST_BATCH = 8  # reviews
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class TrainConfig(ObjectiveConfig):
     """How to train; what to train is the model's own affair, and what is minimised the objective's."""
 
     seed: int  # of the order of the reviews and of dropout
-    batch_size: int  # B, reviews
+    batch_size: int  # B, reviews, at most
+    least_steps: int  # of an epoch: where there are few reviews, batches are smaller; see `batch_size_for`
     epochs: int  # at most
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # at its peak
@@ -189,7 +191,8 @@ class Training:
         self.lengths = reviews.lengths
         self.unlabelled = unlabelled
         self.config, self.device = config, device
-        self.an_epoch = math.ceil(len(reviews) / config.batch_size)  # steps
+        self.batch_size = batch_size_for(len(reviews), config)
+        self.an_epoch = math.ceil(len(reviews) / self.batch_size)  # steps
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this pass
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # its first batch that is not finite, from 1
@@ -209,10 +212,11 @@ class Training:
         Each of their batches has one of unlabelled reviews at its side.
         """
         config, steps = self.config, self.config.epochs * self.an_epoch
-        endless = endless_batches(self.unlabelled, config) if self.unlabelled is not None else repeat(None)
+        unlabelled = self.unlabelled
+        endless = repeat(None) if unlabelled is None else endless_batches(unlabelled, self.batch_size, config.seed)
         beside: Iterator[Tensor | None] = islice(endless, self.step, None)
         for number in range(1, config.epochs + 1):
-            batches = shuffled_rows(self.lengths, config.batch_size, self.order)
+            batches = shuffled_rows(self.lengths, self.batch_size, self.order)
             begun = self.step - (number - 1) * self.an_epoch  # steps of this pass that were taken before
             if begun >= self.an_epoch:
                 continue
@@ -287,11 +291,20 @@ class Training:
         self.beside = groups
 
 
-def endless_batches(reviews: EncodedReviews, config: TrainConfig) -> Iterator[Tensor]:
+def batch_size_for(reviews: int, config: TrainConfig) -> int:
+    """Return the number of reviews in a batch: config.batch_size, or fewer so that an epoch has config.least_steps.
+
+    Adam moves a weight by about the learning rate a step, so that with few steps a network learns little, whatever the
+    number of epochs. Below SMALLEST_BATCH reviews a batch says too little, and takes as long as a batch of that many.
+    """
+    return min(config.batch_size, max(SMALLEST_BATCH, reviews // config.least_steps))
+
+
+def endless_batches(reviews: EncodedReviews, batch_size: int, seed: int) -> Iterator[Tensor]:
     """Yield batches of rows, (B,) int64, that go through the reviews again and again, in another order each time."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        yield from shuffled_rows(reviews.lengths, config.batch_size, generator)
+        yield from shuffled_rows(reviews.lengths, batch_size, generator)
 
 
 def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
