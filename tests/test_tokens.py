@@ -109,7 +109,9 @@ def test_a_break_is_known_in_any_case_and_with_attributes(tag: str) -> None:
     assert number([f"Good{tag}Not {tag} {tag}Bad"], rules) == [["Good", "Not", "Bad"]]
 
 
-@pytest.mark.parametrize("text", ["<b>Good</b>", "<brr>", "<bread>", "<br-x>", "< br>", "<br", "<br <i>", "br>", "<hr>"])
+@pytest.mark.parametrize(
+    "text", ["<b>Good</b>", "<brr>", "<bread>", "<br-x>", "< br>", "<br", "<br <i>", "br>", "<hr>"]
+)
 def test_what_is_no_break_stays(text: str) -> None:
     assert number([text], TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
         AS_SPACY.number(pa.array([text]))

@@ -78,9 +78,14 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
-    """Read a JSON object of these keys; raises InputError, "is not `what`", if the file holds anything else."""
+    """Read a JSON object of these keys.
+
+    Raises FileNotFoundError if there is no file, and InputError, "is not `what`", if the file holds anything else.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: is not {what}: it cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
