@@ -39,8 +39,15 @@ show:
 	@for stage in prepare pretrain train test; do echo; dvc metrics show metrics/$$stage.json; done
 	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; dvc plots show
 
-predict: $(BIN)/.run  ## Score a text with the trained model: make predict TEXT="I would never call it dull."
-	@python -m stages.predict "$(TEXT)"
+# The text reaches the command through the environment: neither make nor the shell may expand any part of it, and make
+# expands what it exports from its own command line.
+ifneq ($(origin TEXT),undefined)
+override TEXT := $(value TEXT)
+export TEXT
+endif
+
+predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
+	@python -m stages.predict $${TEXT+-- "$$TEXT"}
 
 test: $(BIN)/.dev  ## Run the tests
 	pytest $(ARGS)

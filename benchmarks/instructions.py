@@ -40,13 +40,14 @@ import numpy as np
 from stages.run import run
 
 def score(params):
-    from sentiment.checkpoint import load_checkpoint
+    from sentiment.checkpoint import check_vocabulary, load_checkpoint
     from sentiment.device import choose_device
     from sentiment.encoded import load_encoded
     from sentiment.predict import predict_logits
     from stages.paths import ENCODED, VOCABULARY
 
-    model = load_checkpoint(Path(sys.argv[1]), VOCABULARY)
+    model = load_checkpoint(Path(sys.argv[1]))
+    check_vocabulary(Path(sys.argv[1]), VOCABULARY)
     reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     np.save(sys.argv[2], predict_logits(model, reviews, choose_device()).double().numpy())
     np.save("labels.npy", reviews.labels.numpy())

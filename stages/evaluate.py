@@ -12,7 +12,7 @@ def evaluate(params: Params) -> None:
 
     from sentiment import metrics
     from sentiment.behaviour import read_cases, shares_passed
-    from sentiment.checkpoint import load_checkpoint
+    from sentiment.checkpoint import VOCABULARY_NAME, check_vocabulary, load_checkpoint
     from sentiment.corpus import read_corpus
     from sentiment.device import choose_device, tune_memory
     from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
@@ -23,7 +23,8 @@ def evaluate(params: Params) -> None:
     from sentiment.vocabulary import encode_texts, load_vocabulary
 
     tune_memory()
-    model = load_checkpoint(MODEL, VOCABULARY)
+    model = load_checkpoint(MODEL)
+    check_vocabulary(MODEL, VOCABULARY)  # the test reviews' token ids are those of this vocabulary
     reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     labels = reviews.labels.numpy()
     device = choose_device()
@@ -37,7 +38,8 @@ def evaluate(params: Params) -> None:
     probabilities, as_trained = metrics.sigmoid(logits), metrics.sigmoid(logits * model.temperature.item())
     correct, baseline_correct = (logits > 0) == labels, (probability_of["test"].numpy() > 0.5) == labels
     cases = read_cases(BEHAVIOUR)
-    encoded_cases = to_tensors(encode_texts(cases.texts, *load_vocabulary(VOCABULARY)))
+    vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
+    encoded_cases = to_tensors(encode_texts(cases.texts, vocabulary, rules))
     called_positive = {
         "model": predict_logits(model, encoded_cases, device).numpy() > 0,
         "baseline": probability_of["behaviour"].numpy() > 0.5,

@@ -1,5 +1,6 @@
 """Where the stages find and leave things, relative to the repository's root; `dvc.yaml` lists the same paths."""
 
+import os
 from pathlib import Path
 
 # Metrics are in git, so that any clone can compare them, and once more among what DVC caches: it pushes nothing that is
@@ -36,6 +37,18 @@ CURVES = Path("curves")
 EVALUATION = Path("evaluation")
 
 REPORT = Path("report.html")
+
+# All that stages write; a folder stands for the files in it.
+OUTPUTS = [
+    *(CORPUS, VECTORS, PREPARED, BASELINE, PRETRAINED, PERPLEXITY, MODEL, CURVES, EVALUATION, REPORT),
+    *(path for paths in METRICS.values() for path in paths),
+]
+
+
+def is_output(path: Path) -> bool:
+    """Return whether a stage writes the file at a path, which may be absolute."""
+    place = Path(os.path.relpath(path))
+    return any(place.is_relative_to(output) for output in OUTPUTS)
 
 
 def resume_folder() -> Path:

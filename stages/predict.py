@@ -1,33 +1,125 @@
-"""Score texts with the trained model; no stage of the pipeline, but what it is for.
+"""Score texts with a trained model; no stage of the pipeline, but what the pipeline is for.
 
 python -m stages.predict "A film to forget." "I laughed, and then I cried."
+python -m stages.predict --model best < texts.txt
+
+Texts are arguments or, without arguments, the lines of standard input, in UTF-8. Each text gets one line of output: the
+probability that it is positive, two spaces, the text. A blank text, or one that is not UTF-8, is an error that names
+the text, and then no text is scored, so that lines of output and input always correspond.
 """
 
+import os
+import re
+import signal
 import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
 
 from sentiment.errors import InputError
-from stages.paths import MODEL, VOCABULARY
+from stages.paths import MODEL
 from stages.run import one_line_errors
 
+# Characters that move a terminal's cursor or end a line; a tab does neither.
+CONTROLS = re.compile("[\0-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 
-def predict(texts: list[str]) -> None:
-    """Print, for each text, the probability that it is positive."""
-    from sentiment.checkpoint import load_checkpoint
+Texts = dict[str, str]  # by the place of each, for errors
+
+
+def main(arguments: list[str]) -> None:
+    """Score the texts of the command line, or those of standard input where the command line has none."""
+    parser = ArgumentParser(prog="python -m stages.predict", description="Score texts.", allow_abbrev=False)
+    parser.add_argument("--model", type=Path, default=MODEL, metavar="FOLDER", help="the model's folder (%(default)s)")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="after -- where it begins with a dash")
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise InputError(f"{unknown[0]}: is no option; put -- before texts that begin with a dash")
+    texts = dict(read_arguments(parsed.texts) if parsed.texts else read_lines())
+    check_texts(texts)
+    write_rows(predict(texts, parsed.model), texts)
+
+
+def read_arguments(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each argument."""
+    for number, argument in enumerate(arguments, start=1):
+        place = f"text {number}"
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # Python made surrogates of bytes that it could not decode; fsencode undoes that
+            yield place, decode(os.fsencode(argument), place)
+        else:
+            yield place, argument
+
+
+def read_lines() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each line of standard input, without a byte order mark; none from a terminal."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        place = f"standard input:{number}"
+        text = decode(line, place).removesuffix("\n").removesuffix("\r")
+        yield place, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def decode(text: bytes, place: str) -> str:
+    """Decode UTF-8 or raise InputError that names the text."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: is not UTF-8 at byte {error.start}; convert it, for example with iconv") from error
+
+
+def check_texts(texts: Texts) -> None:
+    """Raise InputError if there is no text or a blank one."""
+    if not texts:
+        raise InputError(
+            "no text was given; give texts as arguments or, one a line, on standard input: "
+            'echo "I would never call it dull." | make predict'
+        )
+    import pyarrow as pa
+
+    from sentiment.tokens import are_blank
+
+    blank = [place for place, is_blank in zip(texts, are_blank(pa.array(texts.values())), strict=True) if is_blank]
+    if blank:
+        more = f" (and {len(blank) - 1:,} more like it)" if len(blank) > 1 else ""
+        raise InputError(f"{blank[0]}: is blank, with no words to score{more}; remove it or give its text")
+
+
+def predict(texts: Texts, folder: Path) -> list[float]:
+    """Return, for each text, the probability that it is positive, from the model in a folder."""
+    from sentiment.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.device import choose_device
     from sentiment.predict import predict_logits
     from sentiment.ragged import to_tensors
     from sentiment.vocabulary import encode_texts, load_vocabulary
 
-    if not texts:
-        raise InputError('give one text or more: python -m stages.predict "I would never call it dull."')
-    model = load_checkpoint(MODEL, VOCABULARY)
-    vocabulary, rules = load_vocabulary(VOCABULARY)
-    reviews = to_tensors(encode_texts(texts, vocabulary, rules))
-    probabilities = predict_logits(model, reviews, choose_device()).sigmoid()
-    for probability, text in zip(probabilities.tolist(), texts, strict=True):
-        print(f"{probability:.4f}  {text}")
+    model = load_checkpoint(folder)
+    vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
+    reviews = to_tensors(encode_texts(list(texts.values()), vocabulary, rules))
+    probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
+    return probabilities
+
+
+def write_rows(probabilities: list[float], texts: Texts) -> None:
+    """Print a line for each text; what would end the line or does not print is escaped."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed; leave it open to see the probabilities")
+    try:
+        for probability, text in zip(probabilities, texts.values(), strict=True):
+            print(f"{probability:.4f}  {printable(text, sys.stdout.encoding)}")
+        sys.stdout.flush()
+    except OSError as error:
+        raise InputError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def printable(text: str, encoding: str) -> str:
+    """Escape control characters and characters that an encoding lacks."""
+    text = CONTROLS.sub(lambda control: control[0].encode("unicode_escape").decode(), text)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader of the output ends, as in | head
     with one_line_errors():
-        predict(sys.argv[1:])
+        main(sys.argv[1:])

@@ -6,18 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from stages.params import Params
-from stages.paths import (
-    CORPUS,
-    CURVES,
-    EMBEDDINGS,
-    ENCODED,
-    EVALUATION,
-    METRICS,
-    MODEL,
-    PERPLEXITY,
-    REPORT,
-    VOCABULARY,
-)
+from stages.paths import CORPUS, CURVES, EMBEDDINGS, ENCODED, EVALUATION, METRICS, MODEL, PERPLEXITY, REPORT
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -98,7 +87,7 @@ def mistakes(count: int) -> list[Mistake]:
 
     import pyarrow as pa
 
-    from sentiment.checkpoint import load_checkpoint
+    from sentiment.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.corpus import read_corpus
     from sentiment.files import read_columns
     from sentiment.gradients import token_weights
@@ -114,8 +103,9 @@ def mistakes(count: int) -> list[Mistake]:
     corpus = read_corpus(CORPUS, ["id", "text"])
     text_of = dict(zip(corpus["id"], corpus["text"], strict=True))
     texts = [text_of[name] for name, *_ in wrong]
-    vocabulary, rules = load_vocabulary(VOCABULARY)
-    weights = token_weights(load_checkpoint(MODEL, VOCABULARY), to_tensors(encode_texts(texts, vocabulary, rules)))
+    model = load_checkpoint(MODEL)
+    vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
+    weights = token_weights(model, to_tensors(encode_texts(texts, vocabulary, rules)))
     as_written = ReviewTokenizer(replace(rules, lower=False)).number(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [

@@ -6,10 +6,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sentiment.errors import InputError
 from stages.params import Params, read_params
-from stages.paths import DOWNLOADS, resume_folder
+from stages.paths import DOWNLOADS, is_output, resume_folder
 
 # What has libraries add in the same order on every x86-64 processor with AVX2: their instructions, and one thread.
 PORTABLE = {
@@ -37,15 +38,25 @@ def run(stage: Callable[[Params], None]) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """On a mistake of the user's, end with its one line on standard error and exit status 1."""
+    """On a user's mistake, or a file that cannot be read or written, end with one line and exit status 1."""
     try:
         yield
     except InputError as error:
         sys.exit(f"error: {error}")
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename}: is not there; run the stages before this one, as dvc repro does")
+    except OSError as error:
+        if not isinstance(error.filename, str | bytes | os.PathLike):
+            raise
+        sys.exit(f"error: {describe(error, Path(os.fsdecode(error.filename)))}")
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
         kept = ", ".join(str(path) for path in [*resume_folder().glob("*/*.state"), *DOWNLOADS.glob("*.part")])
         print(f"stopped; the same command goes on{f' from {kept}' if kept else ', this stage anew'}", file=sys.stderr)
         sys.exit(130)  # what a shell reports for Ctrl-C
+
+
+def describe(error: OSError, path: Path) -> InputError:
+    """Name the file that an operation failed on, and what to do where a stage writes that file."""
+    if not isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: {error.strerror}")
+    advice = "; run the stages before this one, as dvc repro does" if is_output(path) else ""
+    return InputError(f"{path}: is not there{advice}")

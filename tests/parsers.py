@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sentiment.archive import Limits
-from sentiment.checkpoint import CONFIG, WEIGHTS, load_checkpoint, save_checkpoint
+from sentiment.checkpoint import CONFIG, VOCABULARY_NAME, WEIGHTS, load_checkpoint, save_checkpoint
 from sentiment.corpus import Review, write_corpus
 from sentiment.encoded import load_encoded, save_tensors
 from sentiment.errors import InputError
@@ -85,7 +85,8 @@ def parse_checkpoint(content: bytes, folder: Path) -> None:
     config, _, weights = content.partition(b"\0")
     put(folder / WEIGHTS, weights)
     put(folder / CONFIG, config.replace(b"WEIGHTS", hashlib.sha256(weights).hexdigest().encode()))
-    load_checkpoint(folder, VOCABULARY)
+    put(folder / VOCABULARY_NAME, VOCABULARY.read_bytes())
+    load_checkpoint(folder)
 
 
 PARSERS: dict[str, Parser] = {

@@ -7,9 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.checkpoint import CONFIG, WEIGHTS, load_checkpoint, load_start, save_checkpoint, save_start
+from sentiment.checkpoint import (
+    CONFIG,
+    VOCABULARY_NAME,
+    WEIGHTS,
+    check_vocabulary,
+    load_checkpoint,
+    load_start,
+    save_checkpoint,
+    save_start,
+)
 from sentiment.encoded import save_tensors
 from sentiment.errors import InputError
+from sentiment.files import sha256_of
 from sentiment.predict import predict_logits
 from tests.conftest import random_reviews, small_model
 
@@ -22,7 +32,7 @@ CPU = torch.device("cpu")
 def test_a_reloaded_model_gives_the_same_logits(tmp_path: Path, cell: str) -> None:
     model = small_model(cell=cell, layers=2)
     save_checkpoint(tmp_path / "model", model, VOCABULARY)
-    loaded = load_checkpoint(tmp_path / "model", VOCABULARY)
+    loaded = load_checkpoint(tmp_path / "model")
     assert loaded.config == model.config
     assert torch.equal(predict_logits(loaded, REVIEWS, CPU), predict_logits(model, REVIEWS, CPU))
 
@@ -58,10 +68,10 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     save_tensors(tmp_path / "model" / "weights.safetensors", dict(small_model(hidden_size=7).state_dict()))
     with pytest.raises(InputError, match=r"must be of shape \(20, 6\) as model\.json says; got \(28, 6\)"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
     save_tensors(tmp_path / "model" / "weights.safetensors", dict(small_model(layers=2).state_dict()))
     with pytest.raises(InputError, match="must hold the tensors"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"model": {"cell": "lstm"}}', "\x80"])
@@ -69,7 +79,7 @@ def test_another_file_is_not_taken_for_a_configuration(tmp_path: Path, content: 
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / "model.json").write_text(content)
     with pytest.raises(InputError, match=r"model\.json: is not the configuration of a model"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
 def test_a_cell_that_is_not_known_is_refused(tmp_path: Path) -> None:
@@ -78,14 +88,52 @@ def test_a_cell_that_is_not_known_is_refused(tmp_path: Path) -> None:
     config["model"]["cell"] = "ltsm"
     (tmp_path / "model" / "model.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"is not the configuration of a model: KeyError\('ltsm'\)"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
-def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+def test_a_folder_holds_all_that_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text("{}")
+    save_checkpoint(tmp_path / "model", small_model(), tmp_path / "words.json")
+    (tmp_path / "words.json").unlink()
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    load_checkpoint(tmp_path / "elsewhere")
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {WEIGHTS, CONFIG, VOCABULARY_NAME}
+    assert (tmp_path / "elsewhere" / VOCABULARY_NAME).read_text() == "{}"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", VOCABULARY.read_bytes() + b"\n", VOCABULARY.read_bytes()[:-1]])
+def test_a_vocabulary_that_was_damaged_or_swapped_is_refused(tmp_path: Path, content: bytes) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    (tmp_path / "model" / VOCABULARY_NAME).write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"model/vocabulary\.json: is damaged or from another model: its sha256 is not"
+    ):
+        load_checkpoint(tmp_path / "model")
+
+
+def test_a_folder_without_a_vocabulary_is_known_as_an_older_versions(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    (tmp_path / "model" / VOCABULARY_NAME).unlink()
+    message = rf"an older version saved; put in the .*, of sha256 '{sha256_of(VOCABULARY)}', or train the model again"
+    with pytest.raises(InputError, match=message):
+        load_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(FileNotFoundError) as raised:
+        load_checkpoint(tmp_path / "model")
+    assert raised.value.filename == str(tmp_path / "model" / name)
+
+
+def test_tensors_of_another_vocabulary_than_the_models_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    check_vocabulary(tmp_path / "model", VOCABULARY)
     (tmp_path / "vocabulary.json").write_text("{}")
-    with pytest.raises(InputError, match=r"was trained with another vocabulary than .*vocabulary\.json"):
-        load_checkpoint(tmp_path / "model", tmp_path / "vocabulary.json")
+    with pytest.raises(InputError, match=r"model: was trained with another vocabulary than .*/vocabulary\.json"):
+        check_vocabulary(tmp_path / "model", tmp_path / "vocabulary.json")
 
 
 def save_changed(folder: Path, **changes: object) -> None:
@@ -115,7 +163,7 @@ def save_changed(folder: Path, **changes: object) -> None:
 def test_a_configuration_that_no_model_has_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
     save_changed(tmp_path / "model", **{name: value})
     with pytest.raises(InputError, match=rf"model\.json: is not the configuration of a model: .*{message}"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +181,7 @@ def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path, name: str, value
     save_changed(tmp_path / "model", **{name: value})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=message):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
@@ -145,10 +193,10 @@ def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Pa
         for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]):
             path.write_bytes(content)
             with pytest.raises(InputError, match=r"weights\.safetensors: "):
-                load_checkpoint(tmp_path / "model", VOCABULARY)
+                load_checkpoint(tmp_path / "model")
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InputError, match=r"is damaged: its sha256 is not the one in model\.json"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -156,7 +204,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     model.temperature.fill_(torch.nan)
     save_checkpoint(tmp_path / "model", model, VOCABULARY)
     with pytest.raises(InputError, match="temperature must be finite; got NaN or infinity"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
 
 
 class Trap:
@@ -179,12 +227,12 @@ def test_a_pickle_is_named_and_not_opened(tmp_path: Path, is_zip: bool) -> None:
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match="it is a pickle, which may hold code and is never opened"):
-        load_checkpoint(tmp_path / "model", VOCABULARY)
+        load_checkpoint(tmp_path / "model")
     assert not (tmp_path / "trapped").exists()
 
 
 def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     before = torch.get_rng_state()
-    load_checkpoint(tmp_path / "model", VOCABULARY)
+    load_checkpoint(tmp_path / "model")
     assert torch.equal(torch.get_rng_state(), before)

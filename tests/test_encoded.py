@@ -28,7 +28,7 @@ def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(content)
         with pytest.raises(InputError, match="is not a readable file of tensors"):
             load_tensors(tmp_path / "a", {"tokens": torch.float32})
-    with pytest.raises(InputError, match="is not a readable file of tensors"):
+    with pytest.raises(FileNotFoundError, match="absent"):
         load_encoded(tmp_path / "absent", 20)
 
 

@@ -177,7 +177,7 @@ def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> N
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: is not")
+    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: is not there; run the stages before")
 
 
 def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:

@@ -138,9 +138,11 @@ def test_the_least_is_pulled(colleague: Clone) -> None:
 
 
 def test_a_model_is_got_by_its_name(clone: Clone, colleague: Clone, origin: Path) -> None:
-    follow("A model by its name", colleague, origin)
-    for name in ("weights.safetensors", "model.json"):
+    printed = follow("A model by its name", colleague, origin)
+    for name in ("weights.safetensors", "model.json", "vocabulary.json"):
         assert (colleague.folder / "best" / name).read_bytes() == (clone.folder / "model" / name).read_bytes()
+    *_, scored = printed.values()
+    assert re.fullmatch(r"0\.\d{4}  At no point did it strike me as dull\.\n", scored)
 
 
 def test_cleaning_up_takes_nothing_that_a_branch_needs(clone: Clone, merge: Printed) -> None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentiment.pieces import NumberedTokens
 from sentiment.sample import generate_reviews
-from sentiment.tokens import IN_WHITE, UNKNOWN, WHITE, ReviewTokenizer, TokenRules
+from sentiment.tokens import IN_WHITE, UNKNOWN, WHITE, ReviewTokenizer, TokenRules, are_blank
 
 AS_SPACY = ReviewTokenizer(TokenRules(lower=False, keep_breaks=True, max_tokens=None))
 SPACY: Any = spacy.blank("en").tokenizer
@@ -94,6 +95,41 @@ def test_white_space_is_pythons() -> None:
 )
 def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: list[str]) -> None:
     assert number(["Good.<br /><br />Not\xa0<br/> Bad"], rules) == [expected]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *("<br>", "<br/>", "<br />", "<BR>", "<BR/>", "<BR />", "<Br>", "<bR >", "</br>", "</BR>", "<br\n/>", "<br\t>"),
+        *('<br clear="all">', "<BR CLEAR=ALL>", "<br class='a b' />", '<br id="x"/>', "<br / >", "<br clear>"),
+    ],
+)
+def test_a_break_is_known_in_any_case_and_with_attributes(tag: str) -> None:
+    rules = TokenRules(lower=False, keep_breaks=False, max_tokens=None)
+    assert number([f"Good{tag}Not {tag} {tag}Bad"], rules) == [["Good", "Not", "Bad"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["<b>Good</b>", "<brr>", "<bread>", "<br-x>", "< br>", "<br", "<br <i>", "br>", "<hr>"]
+)
+def test_what_is_no_break_stays(text: str) -> None:
+    assert number([text], TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
+        AS_SPACY.number(pa.array([text]))
+    )
+
+
+def test_breaks_as_the_corpora_write_them_give_the_tokens_that_they_gave() -> None:
+    texts = [review.text.replace(". ", ".<br /><br />") for review in generate_reviews(1000, seed=7)]
+    before = [re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text) for text in texts]
+    assert number(texts, TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
+        AS_SPACY.number(pa.array(before))
+    )
+
+
+def test_blank_texts_hold_nothing_but_white_space_and_breaks() -> None:
+    blank = ["", " ", "\n\t", "\xa0\u2003\x85", "<br />", " <BR> \n<br/>"]
+    texts = [*blank, "a", " a ", "<br />.", "<b>", "\u200b", "\0", "<br", "a\n\n", "\n\na"]
+    assert are_blank(pa.array(texts)).tolist() == [True] * len(blank) + [False] * (len(texts) - len(blank))
 
 
 def test_breaks_may_be_kept() -> None:

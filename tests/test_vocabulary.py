@@ -110,6 +110,14 @@ def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> No
     assert loaded.stoi == vocabulary.stoi
 
 
+def test_a_vocabulary_of_more_or_fewer_words_than_a_model_knows_is_refused(tmp_path: Path, vocabulary: Vocab) -> None:
+    save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
+    assert load_vocabulary(tmp_path / "vocabulary.json", 5)[0].itos == vocabulary.itos
+    for size in (4, 6):
+        with pytest.raises(InputError, match=rf"must hold {size} words, as many as the model has weights for; got 5"):
+            load_vocabulary(tmp_path / "vocabulary.json", size)
+
+
 @pytest.mark.parametrize(
     "content", ["", "[1]", '{"counts": {"a": "b"}, "rules": {}}', '{"counts": {"a": 1}, "rules": {"x": 1}}']
 )

@@ -18,7 +18,7 @@ The modules, in the order in which the data meets them; each imports only from t
     recurrent                        recurrent layers that read padded reviews exactly
     model                            the classifier
     behaviour                        short texts of one capability each
-    checkpoint, predict              its weights and configuration on disk; its logits of reviews
+    checkpoint, predict              its weights, configuration and vocabulary on disk; its logits of reviews
     gradients                        what reaches each time step and each token
     device, processes                the processor or GPU and its habits; several of them at one model
     objective                        what training minimises

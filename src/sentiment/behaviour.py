@@ -22,11 +22,16 @@ class Cases(NamedTuple):
 
 
 def read_cases(path: Path) -> Cases:
-    """Read CSV with the columns capability, label (neg or pos) and text; raises InputError if it is anything else."""
+    """Read CSV with the columns capability, label (neg or pos) and text.
+
+    Raises FileNotFoundError if there is no file, and InputError if the file holds anything else.
+    """
     try:
         columns = read_columns(path)
         capabilities, labels, texts = (columns[name] for name in ("capability", "label", "text"))
         numbers = np.array([LABELS.index(label) for label in labels], dtype=np.int8)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise InputError(
             f"{path}: must be CSV with columns capability, label (one of {', '.join(LABELS)}) and text: {error}"

@@ -1,29 +1,34 @@
-"""A trained model on disk: its weights, and beside them all that is needed to load them."""
+"""A trained model on disk: a folder with its weights, its configuration, and the vocabulary whose ids it reads."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from sentiment.encoded import check_dtypes, load_tensors, read_tensors, save_tensors
-from sentiment.errors import InputError
+from sentiment.errors import InputError, in_short
 from sentiment.files import read_json, read_settings, replacing, sha256_of, write_json
 from sentiment.model import Classifier, ModelConfig
 
-WEIGHTS, CONFIG = "weights.safetensors", "model.json"
+WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabulary.json"
 STARTING = ("embedding.", "layers.0.")  # what names of weights begin with that pretraining has trained
 
 
 def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
-    """Write weights and configuration to a folder.
+    """Write a folder that needs no other file: weights, a copy of the vocabulary, and the configuration.
 
-    With them go the sha256 of the weights, and of the vocabulary whose numbers the model reads.
+    The configuration holds the sha256 of the two other files.
     """
     with replacing(folder) as partial:
         partial.mkdir()
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         save_tensors(partial / WEIGHTS, weights)
-        sums = {"vocabulary_sha256": sha256_of(vocabulary), "weights_sha256": sha256_of(partial / WEIGHTS)}
+        shutil.copyfile(vocabulary, partial / VOCABULARY_NAME)
+        sums = {
+            "vocabulary_sha256": sha256_of(partial / VOCABULARY_NAME),
+            "weights_sha256": sha256_of(partial / WEIGHTS),
+        }
         write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
 
 
@@ -42,17 +47,28 @@ def load_start(path: Path, model: Classifier) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:
+def load_checkpoint(folder: Path) -> Classifier:
     """Build the model that the folder's configuration describes and load its weights, on the CPU and ready to score.
 
-    Raises InputError where a file is missing or damaged, where the weights are not those of that model or not finite,
-    and where the model was trained with another vocabulary. Takes no memory before the weights are known to fit.
+    Raises FileNotFoundError where a file is missing, and InputError where a file is damaged or from another model,
+    where the weights do not fit the configuration or are not finite, and where an older version saved the folder,
+    without a vocabulary. Takes no memory before the weights are known to fit.
     """
     path, what = folder / CONFIG, "the configuration of a model"
     saved = read_json(path, what, {"model", "vocabulary_sha256", "weights_sha256"})
     config = read_settings(path, what, saved["model"], ModelConfig)
+    vocabulary = folder / VOCABULARY_NAME
+    if not vocabulary.exists():
+        raise InputError(
+            f"{vocabulary}: is not there, as in folders that an older version saved; put in the "
+            f"data/prepared/{VOCABULARY_NAME} of that training, of sha256 {in_short(saved['vocabulary_sha256'])}, "
+            "or train the model again"
+        )
     if saved["vocabulary_sha256"] != sha256_of(vocabulary):
-        raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")
+        raise InputError(
+            f"{vocabulary}: is damaged or from another model: its sha256 is not the one in {CONFIG}; "
+            "fetch the folder again or train the model again"
+        )
     weights = read_tensors(folder / WEIGHTS)
     if config.layers > len(weights):
         raise InputError(f"{folder / WEIGHTS}: must hold the tensors of {config.layers} layers; got {len(weights)}")
@@ -77,3 +93,9 @@ def load_checkpoint(folder: Path, vocabulary: Path) -> Classifier:
         )
     model.to_empty(device="cpu").load_state_dict(weights)
     return model.eval()
+
+
+def check_vocabulary(folder: Path, vocabulary: Path) -> None:
+    """Raise InputError unless the model in a folder was trained with this very vocabulary."""
+    if sha256_of(folder / VOCABULARY_NAME) != sha256_of(vocabulary):
+        raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")

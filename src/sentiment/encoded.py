@@ -101,7 +101,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors of any names and dtypes; raises InputError if the file holds anything else."""
+    """Read tensors of any names and dtypes.
+
+    Raises FileNotFoundError if there is no file, and InputError if the file holds anything else.
+    """
+    path.stat()  # its error names the missing file, unlike the error of safetensors
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -99,9 +99,14 @@ def first_repeated(names: Iterable[str]) -> str | None:
 
 
 def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
-    """Read a JSON object of these keys; raises InputError, "is not `what`", if the file holds anything else."""
+    """Read a JSON object of these keys.
+
+    Raises FileNotFoundError if there is no file, and InputError, "is not `what`", if the file holds anything else.
+    """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: is not {what}: it cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

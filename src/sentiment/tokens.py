@@ -16,7 +16,9 @@ UNKNOWN = "<unk>"  # also stands for a review that has no token at all
 
 # White space as Python's str.isspace knows it and spaCy with it, for Arrow's regular expressions.
 WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
-BREAKS = rf"(?:{WHITE}*<br{WHITE}*/?>{WHITE}*)+"
+# HTML's tag for a break, as browsers read it: in any case, with or without attributes, even "</br>".
+BREAK = rf"</?[Bb][Rr](?:(?:{WHITE}|/)[^<>]*)?>"
+BREAKS = rf"(?:{WHITE}*{BREAK}{WHITE}*)+"
 SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # 94 characters print, from "!" to "~"
 # The byte before the last, in UTF-8, of all white space beyond ASCII (and of some characters more).
 IN_WHITE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
@@ -27,7 +29,7 @@ class TokenRules:
     """What is done to a text besides spaCy's own rules."""
 
     lower: bool  # put each token in lower case, after tokenizing
-    keep_breaks: bool  # leave HTML's "<br />" in; else a run of them becomes one space
+    keep_breaks: bool  # leave HTML's breaks ("<br />") in; else a run of breaks becomes one space
     max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
     pad_to: int | None = None  # how many tokens a review has at least, padding among them; None pads none
 
@@ -78,6 +80,12 @@ class ReviewTokenizer:
                     yield behind.result()
             if ahead:
                 yield ahead.result()
+
+
+def are_blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Return which of N texts hold nothing but white space and breaks, (N,)."""
+    blank = pc.match_substring_regex(texts, rf"^(?:{WHITE}|{BREAK})*$")
+    return np.asarray(blank.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:

@@ -107,8 +107,12 @@ def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
     write_json(path, {"rules": asdict(rules), "counts": counts})
 
 
-def load_vocabulary(path: Path) -> tuple[Vocab, TokenRules]:
-    """Read what `save_vocabulary` wrote, or raise InputError; the counts alone decide the vocabulary."""
+def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
+    """Read what `save_vocabulary` wrote; the counts alone decide the vocabulary.
+
+    `size` is V, the words that a model has weights for, the specials among them; None allows any number. Raises
+    InputError for another number of words, and for a file that holds anything else.
+    """
     saved = read_json(path, "a vocabulary", {"counts", "rules"})
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
     if not isinstance(counts, dict):
@@ -121,4 +125,10 @@ def load_vocabulary(path: Path) -> tuple[Vocab, TokenRules]:
                 f"{path}: is not a vocabulary: the count of {in_short(token)} must be a whole number of 1 or more; "
                 f"got {in_short(count)}"
             )
+    words = len(counts) + len(SPECIALS)
+    if size is not None and words != size:
+        raise InputError(
+            f"{path}: must hold {size:,} words, as many as the model has weights for; got {words:,}; "
+            "fetch the model's folder again or train the model again"
+        )
     return Vocab(Counter(counts), specials=SPECIALS), rules
