@@ -97,6 +97,11 @@ class Download(Section):
     most_bytes: Positive
     limits: Limits
 
+    @property
+    def vectors_name(self) -> str:
+        """What messages call the file of word vectors: the parameter that names it, and the user's address."""
+        return f"download.vectors.url {self.vectors.url}" if self.corpus != "sample" else "the sample's vectors"
+
 
 class Prepare(Section):
     """From text to tensors."""
@@ -109,6 +114,7 @@ class Prepare(Section):
     min_freq: Positive
     dimension: Positive
     unknown_std: Annotated[float, Field(ge=0)]
+    least_coverage: Annotated[float, Field(ge=0, le=1)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
     labels: Positive | None
