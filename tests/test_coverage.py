@@ -31,7 +31,7 @@ def check(path: Path, words: list[str], least: float = 0.2, counts: dict[str, in
         ("\u200b{}".format, "spaces or other marks around them"),
         (
             "{}_NOUN".format,
-            "another language, or of words that are cut in another way (the file begins with 'the_NOUN'",
+            "words cut otherwise than by spaCy's English rules (the file has 4 words, first 'the_NOUN'",
         ),
         (lambda word: word[::-1], "another language"),
         (lambda word: "das", "most frequent in the text without a vector are 'the', 'film', 'naïve'"),
