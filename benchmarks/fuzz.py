@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import stages  # noqa: F401, puts the library on the path
 
-INSTRUMENTED = ["sentiment", "stages", "tests.parsers", "tarfile", "zipfile", "yaml", "json", "reprlib"]
+INSTRUMENTED = ["sentiment", "stages", "tests.parsers", "tarfile", "zipfile", "ruamel", "json", "reprlib"]
 FAILED = Path(__file__).resolve().parent.parent / "tests" / "failed"
 INPUT_SECONDS = 10
 MEMORY_MB = 1024

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sentiment.errors import InputError
-from stages.params import Loader
+from stages.params import parse_yaml
 
 FOLDER = Path("experiments")
 
@@ -40,14 +38,14 @@ def read_comparison(name: str) -> Comparison:
         known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
         raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506, a SafeLoader
+        content = parse_yaml(path.read_text(encoding="utf-8"))
         changes: dict[str | None, dict[str, Any]] = {None: content["every_row"]}
         rows = []
         for row in content["rows"]:
             changes[row["name"]] = changes[row.get("like")] | row["changes"]
             rows.append(Row(row["name"], row["adds"], changes[row["name"]]))
         return Comparison(rows, bool(content.get("for_choosing", False)))
-    except (KeyError, TypeError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         found = " ".join(str(error).split())
         must = "must say every_row, and in rows name, adds, changes and, if any, which row above it is like"
         raise InputError(f"{path}: {must}: {found}") from error

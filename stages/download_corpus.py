@@ -23,7 +23,10 @@ def download_corpus(params: Params) -> None:
         case "imdb":
             imdb = params.download.imdb
             limits = Limits(**params.download.limits.model_dump())
-            write_corpus(CORPUS, read_imdb(fetch(imdb.url, imdb.sha256, DOWNLOADS, params.download.most_bytes), limits))
+            archive = fetch(
+                imdb.url, imdb.sha256, DOWNLOADS, params.download.most_bytes, parameter="download.imdb.sha256"
+            )
+            write_corpus(CORPUS, read_imdb(archive, limits))
         case "own":
             own = params.download.own
             columns = Columns(own.text_column, own.label_column, own.split_column, own.group_column)

@@ -6,16 +6,27 @@ from stages.run import run
 
 
 def download_vectors(params: Params) -> None:
-    """Generate the vectors of the embedded corpus, or fetch the published ones for any other."""
+    """Generate the vectors of the embedded corpus, or fetch the published ones for any other.
+
+    The first rows of a fetched file are checked here, so that DVC does not cache one that `prepare` cannot read.
+    """
+    from sentiment.archive import Limits
+    from sentiment.errors import naming
     from sentiment.fetch import fetch
     from sentiment.files import place
     from sentiment.sample import write_vectors
+    from sentiment.vectors import check_beginning
 
     if params.download.corpus == "sample":
         write_vectors(VECTORS)
-    else:
-        vectors = params.download.vectors
-        place(fetch(vectors.url, vectors.sha256, DOWNLOADS, params.download.most_bytes), VECTORS)
+        return
+    vectors = params.download.vectors
+    fetched = fetch(
+        vectors.url, vectors.sha256, DOWNLOADS, params.download.most_bytes, parameter="download.vectors.sha256"
+    )
+    with naming(fetched, params.download.vectors_name):
+        check_beginning(fetched, Limits(**params.download.limits.model_dump()))
+    place(fetched, VECTORS)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,10 @@ def evaluate(params: Params) -> None:
             write_csv(folder / f"{name}.csv", table)
     for path in METRICS["test"]:
         write_json(path, figures)
-    print(f"test accuracy {figures['accuracy']:.2%}, of the linear baseline {figures['baseline_accuracy']:.2%}")
+    print(
+        f"test accuracy {figures['accuracy']:.2%}, of the linear baseline {figures['baseline_accuracy']:.2%}, "
+        f"of always the majority class {figures['majority_share']:.2%}"
+    )
 
 
 if __name__ == "__main__":

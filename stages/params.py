@@ -7,15 +7,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from sentiment.errors import InputError, in_short
 
 PARAMS = Path("params.yaml")
 GREATEST_DEPTH = 10  # of a value; ours are 3 deep
-GREATEST_BYTES = 1 << 17  # several times what a long one has; PyYAML reads some 100 kB a second
+GREATEST_BYTES = 1 << 16  # nine times our file's; ruamel.yaml reads 20 kB a second where each character counts
+VERSION = (1, 2)  # of YAML, as DVC reads and writes it
+
+# ruamel.yaml raises these, too, for a scalar that looks like a number and is not one, or a tag that does not fit.
+STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
@@ -88,6 +97,11 @@ class Download(Section):
     most_bytes: Positive
     limits: Limits
 
+    @property
+    def vectors_name(self) -> str:
+        """What messages call the file of word vectors: the parameter that names it, and the user's address."""
+        return f"download.vectors.url {self.vectors.url}" if self.corpus != "sample" else "the sample's vectors"
+
 
 class Prepare(Section):
     """From text to tensors."""
@@ -100,6 +114,7 @@ class Prepare(Section):
     min_freq: Positive
     dimension: Positive
     unknown_std: Annotated[float, Field(ge=0)]
+    least_coverage: Annotated[float, Field(ge=0, le=1)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
     most_shared_texts: Annotated[float, Field(ge=0, le=1)]
@@ -204,54 +219,83 @@ class Params(Section):
     report: Report
 
 
-class Loader(yaml.SafeLoader):
-    """YAML as people write it: 2e-3 is a number (to YAML 1.1 it is a word), and no key may stand twice.
+class _Composer(Composer):
+    """Compose nodes, and refuse aliases, deep nesting and other versions of YAML.
 
-    Nor may a value be given by reference to another: nine lines of these can be written that stand for gigabytes.
+    Nine lines of aliases can stand for gigabytes. YAML 1.1 reads `no` as false and 010 as 8.
     """
 
-    depth = 0  # of the node that is being built
+    warn_double_anchors = False
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Build a node, or name the reference, or the place where it is nested deeper than any parameter."""
-        if self.check_event(yaml.AliasEvent):
-            alias = self.get_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
+    def compose_document(self) -> Any:
+        """Compose a document, or raise ComposerError for one that asks for another version of YAML."""
+        start = self.parser.peek_event()
+        if start.version not in (None, VERSION):
+            raise ComposerError(
+                problem="the file must be YAML 1.2, as DVC writes it; remove the %YAML directive",
+                problem_mark=start.start_mark,
+            )
+        return super().compose_document()
+
+    def compose_node(self, parent: Node | None, index: Node | int | None) -> Any:
+        """Compose a node, or raise ComposerError that names the alias or the nesting and its place."""
+        if self.parser.check_event(AliasEvent):
+            alias = self.parser.get_event()
+            raise ComposerError(
                 problem=f"*{alias.anchor} refers to another value; write that out", problem_mark=alias.start_mark
             )
-        self.depth += 1
-        if self.depth > GREATEST_DEPTH:
-            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(problem="this is nested too deep", problem_mark=place)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+        if self.depth >= GREATEST_DEPTH:
+            raise ComposerError(problem="this is nested too deep", problem_mark=self.parser.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
-        """Build a value, or name one that is not of the kind that its tag says."""
+
+class _Constructor(SafeConstructor):
+    """Construct values, and name a repeated key or a value that does not fit its tag."""
+
+    def construct_object(self, node: Any, deep: bool = True) -> object:
+        """Construct a value at once, not in a later pass, so that an error has its place."""
         try:
-            return super().construct_object(node, deep)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise yaml.constructor.ConstructorError(
-                problem=f"{in_short(node.value)} is no {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
+            return super().construct_object(node, deep=True)
+        except STUMBLES as error:
+            found = in_short(node.value) if isinstance(node, ScalarNode) else f"this {node.id}"
+            raise ConstructorError(
+                problem=f"{found} is no {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
             ) from error
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, or name the key that is repeated."""
+    def construct_mapping(self, node: Node, deep: bool = True) -> dict[Any, Any]:
+        """Construct a mapping, or raise ConstructorError that names the repeated key."""
         seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
+        for key, _ in node.value if isinstance(node, MappingNode) else []:
+            if isinstance(key, ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key.value!r} stands twice; keep one", problem_mark=key.start_mark
+                    raise ConstructorError(
+                        problem=f"the key {in_short(key.value)} stands twice; keep one", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+def parse_yaml(text: str) -> Any:
+    """Parse YAML 1.2 into the values that DVC's own reader gives; raises ValueError with line and column.
+
+    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, where that is installed, is left out here: it
+    gives the same values.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer, yaml.Constructor = _Composer, _Constructor
+    try:
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
+        said = ": ".join(f"{part}{_place(mark)}" for part, mark in parts if part)
+        raise ValueError(" ".join(said.split())) from error
+    except (YAMLError, *STUMBLES) as error:
+        raise ValueError(" ".join(str(error).replace('"<unicode string>", ', "").split())) from error
+
+
+def _place(mark: StreamMark | None) -> str:
+    return "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def read_params(path: Path = PARAMS) -> Params:
@@ -261,14 +305,13 @@ def read_params(path: Path = PARAMS) -> Params:
             text = file.read(GREATEST_BYTES + 1)
         if len(text) > GREATEST_BYTES:
             raise InputError(f"{path}: must be of at most {GREATEST_BYTES:,} bytes; is this the file that was meant?")
-        values = yaml.load(text.decode("utf-8"), Loader)  # noqa: S506, a SafeLoader
+        values = parse_yaml(text.decode("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 at byte {error.start}") from error
-    except (yaml.YAMLError, OverflowError, ValueError) as error:  # the last two for a character that is none
-        said = " ".join(str(error).replace('"<unicode string>", ', "").split())
-        raise InputError(f"{path}: is not valid YAML: {said}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from error
     try:
         return Params.model_validate(values)
     except ValidationError as error:

@@ -29,7 +29,9 @@ def prepare(params: Params) -> None:
     import pyarrow as pa
 
     from sentiment.archive import Limits
+    from sentiment.coverage import check_coverage
     from sentiment.encoded import save_tensors
+    from sentiment.errors import naming
     from sentiment.files import write_json
     from sentiment.tokens import ReviewTokenizer, TokenRules
     from sentiment.vectors import read_vectors
@@ -42,10 +44,12 @@ def prepare(params: Params) -> None:
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, naming(VECTORS, params.download.vectors_name):
         reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos, limits)
         encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
         vectors = reading.result()
+        counts = {token: vocabulary.freqs[token] for token in vocabulary.itos}
+        check_coverage(VECTORS, settings.dimension, limits, counts, vectors.words, settings.least_coverage)
     save_tensors(EMBEDDINGS, {"embeddings": embed(vocabulary, vectors, settings.unknown_std, settings.seed)})
 
     types_covered, tokens_covered = measure_coverage(vocabulary, vectors, training_tokens)

@@ -32,6 +32,7 @@ def report(params: Params) -> None:
         summary=[
             ("test accuracy", f"{test['accuracy']:.2%}"),
             ("linear baseline", f"{test['baseline_accuracy']:.2%}"),
+            ("majority class", f"{test['majority_share']:.2%}"),
             ("area under ROC", f"{test['roc_auc']:.4f}"),
             ("test loss, nats", f"{test['loss']:.4f}"),
             ("test reviews", f"{test['reviews']:,}"),

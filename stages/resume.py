@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from stages.params import Params
 from stages.paths import RESUME, resume_folder
@@ -43,7 +43,7 @@ def digest_of_inputs(stage: str, params: Params) -> str:
 
     from sentiment.files import sha256_of
 
-    entry = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
+    entry = YAML(typ="safe", pure=True).load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
     inputs = {
         "deps": {path: sha256_of(Path(path)) for path in entry["deps"]},
         "params": {key: value_of(params, key) for key in entry["params"]},

@@ -23,7 +23,7 @@ from sentiment.errors import InputError
 from sentiment.imdb import read_imdb
 from sentiment.own import Columns, read_own
 from sentiment.tokens import TokenRules
-from sentiment.vectors import read_vectors
+from sentiment.vectors import check_beginning, read_vectors
 from sentiment.vocabulary import fit_vocabulary, load_vocabulary, save_vocabulary
 from stages.params import PARAMS, read_params
 from tests.conftest import imdb_members, random_reviews, small_model, write_own_csv
@@ -47,7 +47,9 @@ def put(path: Path, content: bytes) -> Path:
 
 
 def parse_vectors(content: bytes, folder: Path) -> None:
-    read_vectors(put(folder / "vectors", content), DIMENSION, ["the", "film", "."], LIMITS)
+    path = put(folder / "vectors", content)
+    check_beginning(path, LIMITS)
+    read_vectors(path, DIMENSION, ["the", "film", "."], LIMITS)
 
 
 def parse_tar(content: bytes, folder: Path) -> None:

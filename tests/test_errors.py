@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.errors import GREATEST_LENGTH, InputError, in_short
+from sentiment.errors import GREATEST_LENGTH, InputError, in_short, naming
 
 
 @given(st.text() | st.builds(lambda part, times: part * times, st.text(min_size=1), st.integers(100, 10_000)))
@@ -42,3 +44,12 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_any_value_is_written_in_short(name: str) -> None:
     assert len(in_short(VALUES[name])) < 500
+
+
+@pytest.mark.parametrize(
+    ("message", "named"), [("data/vectors:1: is empty", "mine.txt:1: is empty"), ("a.csv: is empty", "a.csv: is empty")]
+)
+def test_a_message_about_a_copy_begins_with_the_name_of_the_original(message: str, named: str) -> None:
+    with pytest.raises(InputError) as caught, naming(Path("data/vectors"), "mine.txt"):
+        raise InputError(message)
+    assert str(caught.value) == named

@@ -128,9 +128,24 @@ def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Pa
 
 
 def test_other_bytes_never_take_the_name(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"sha256 must be {'0' * 64}; got {SHA256}"):
-        fetch(server.url, "0" * 64, tmp_path, MOST_BYTES)
+    with pytest.raises(InputError) as caught:
+        fetch(server.url, "0" * 64, tmp_path, MOST_BYTES, parameter="download.imdb.sha256")
+    assert str(caught.value) == (
+        f"{server.url}: its sha256 must be {'0' * 64}; got {SHA256} (1,280,000 bytes); the download was removed; "
+        f"if this is the right file, set download.imdb.sha256: {SHA256}"
+    )
     assert not list(tmp_path.iterdir())
+
+
+def test_other_bytes_of_a_local_file_leave_the_file_where_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "vectors.txt"
+    source.write_bytes(CONTENT)
+    with pytest.raises(InputError) as caught:
+        fetch(source.as_uri(), "0" * 64, tmp_path / "store", MOST_BYTES, parameter="download.vectors.sha256")
+    assert "your file is untouched, the copy of it was removed" in str(caught.value)
+    assert str(caught.value).endswith(f"if this is the right file, set download.vectors.sha256: {SHA256}")
+    assert source.read_bytes() == CONTENT
+    assert not list((tmp_path / "store").iterdir())
 
 
 def test_a_refusal_is_not_repeated(server: Server, tmp_path: Path) -> None:
@@ -176,7 +191,7 @@ def other_total(start: int) -> Iterable[bytes]:
     return [head("206 Partial Content", Content_Length=1, Content_Range=f"bytes {start}-{start}/{start + 1}"), b"x"]
 
 
-WRONG_SUM = r"its sha256 must be \w{64}; got \w{64} \(10 bytes\), which was thrown away"
+WRONG_SUM = r"its sha256 must be \w{64}; got (\w{64}) \(10 bytes\); the download was removed; .*: \1$"
 GIVEN_UP = "gave up after 2 attempts: {}; what arrived is kept, run again to go on"
 REFUSED = "cannot be fetched: {}"
 MEGABYTE = bytes(1 << 20)

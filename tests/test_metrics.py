@@ -24,10 +24,19 @@ LOGITS = np.array([2.0, -1.0, -0.5, 0.25])
 def test_figures_by_hand() -> None:
     figures = score(LABELS, LOGITS, calibration_bins=10)
     assert figures["reviews"] == 4
+    assert figures["majority_share"] == 0.5
     assert figures["accuracy"] == figures["precision"] == figures["recall"] == figures["f1"] == 0.5
     assert figures["roc_auc"] == 0.75  # of the four pairs one is the wrong way round
     assert figures["average_precision"] == pytest.approx((1 + 2 / 3) / 2, abs=1e-6)
     assert figures["loss"] == pytest.approx(np.log1p(np.exp([-2, -1, 0.5, 0.25])).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("positives", [1, 99])
+def test_a_model_that_only_knows_the_majority_class_has_its_share_as_accuracy(positives: int) -> None:
+    labels = (np.arange(100) < positives).astype(np.int8)
+    figures = score(labels, np.full(100, float(positives - 50)), calibration_bins=10)
+    assert figures["majority_share"] == figures["accuracy"] == 0.99
+    assert figures["roc_auc"] == 0.5
 
 
 def test_calibration_error_by_hand() -> None:

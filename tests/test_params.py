@@ -1,5 +1,6 @@
 """What `params.yaml` may say, and how a mistake in it is told."""
 
+import datetime
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from typing import get_args
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import load_yaml
 
 from sentiment.errors import InputError
 from sentiment.model import POOLINGS, ModelConfig
@@ -16,7 +19,7 @@ from sentiment.objective import PRECISIONS
 from sentiment.recurrent import CELLS
 from sentiment.train import SCHEDULES, TrainConfig
 from stages import params as schema
-from stages.params import read_params
+from stages.params import parse_yaml, read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -52,8 +55,16 @@ BROKEN = [
     ("cell: lstm", "cell: !!int lstm", "'lstm' is no int in line"),
     ("cell: lstm", "cell: !!python/name:os.system", "could not determine a constructor for the tag"),
     ("cell: lstm", f"cell: {'[' * 2000}", "nested too deep in line"),
+    ("cell: lstm", "cell: -_", "'-_' is no int in line"),
+    ("cell: lstm", "cell: !!omap [{a: 1}, {a: 2}]", "this sequence is no omap in line"),
     ("cell: lstm", f"cell: {'x' * 2000}", "got 'xxxx"),
-    ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must be of at most 131,072 bytes"),
+    (
+        "# One section",
+        "%YAML 1.1\n---\n# One section",
+        "must be YAML 1.2, as DVC writes it; remove the %YAML directive in",
+    ),
+    ("labels: [neg, pos]", "labels: [no, 010]", "download.own.labels[1] must be a valid string; got 10"),
+    ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must be of at most 65,536 bytes"),
     (
         "evaluate:",
         "evaluat:",
@@ -71,6 +82,72 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, right: str, wrong: str, m
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "params.yaml"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_yaml_has_its_line_and_column(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("model:\n  pooling: [last\n  layers: 1\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"in line 2, column 12: expected ',' or '\]', but got ':' in line 3, column 9$"
+    ):
+        read_params(tmp_path / "params.yaml")
+
+
+# Spellings of a scalar, and the value in YAML 1.2 as ruamel.yaml reads it.
+SCALARS: dict[str, object] = {
+    **{word: word for word in ("yes", "Yes", "no", "NO", "on", "off", "y", "n", "1:30", "12:30:45", "1e", "0x", "nan")},
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("~", "null", "Null", "NULL", "")),
+    **{"010": 10, "0o10": 8, "0x10": 16, "0b11": 3, "08": 8, "1_000": 1000, "+1": 1, "-1": -1, "0": 0},
+    **{"1e3": 1000.0, "1E3": 1000.0, "1.e3": 1000.0, "1e-3": 0.001, ".5": 0.5, "+.5": 0.5, "-1.5e+2": -150.0},
+    **{".inf": float("inf"), "-.inf": float("-inf"), ".5e3": ".5e3", "1.5.2": "1.5.2"},
+    **{
+        "'no'": "no",
+        '"yes"': "yes",
+        "'1'": "1",
+        "'010'": "010",
+        "'~'": "~",
+        "''": "",
+        "'1e3'": "1e3",
+        "'true'": "true",
+    },
+    **{
+        "2026-01-31": datetime.date(2026, 1, 31),
+        "'2026-01-31'": "2026-01-31",
+        "'='": "=",
+        "'a: b'": "a: b",
+        "'#'": "#",
+    },
+    **{"!!str 1": "1", "!!str no": "no", "!!int '1'": 1, "!!float 1": 1.0, "naïve": "naïve", '"\\u4e0d"': "不"},
+}
+
+
+def same(one: object, other: object) -> bool:
+    """Tell whether two values are equal and of one type; to Python 1, 1.0 and True are equal."""
+    return one == other and type(one) is type(other)
+
+
+@pytest.mark.parametrize("spelling", SCALARS)
+def test_a_scalar_has_the_value_that_dvc_reads_before_and_after_dvc_writes_it(tmp_path: Path, spelling: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"value: {spelling}\nvalues:\n- {spelling}\nother: 1\n", encoding="utf-8")
+    for other in (1, 2):
+        ours, of_dvc = parse_yaml(path.read_text(encoding="utf-8")), load_yaml(path)
+        for values in (ours, of_dvc):
+            assert same(values["value"], SCALARS[spelling])
+            assert same(values["values"][0], SCALARS[spelling])
+            assert values["other"] == other
+        apply_overrides(path, ["other=2"])  # what `dvc exp run -S other=2` does
+
+
+def test_labels_that_are_words_of_yaml_1_1_stay_words_when_dvc_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("labels: [neg, pos]", "labels: ['no', 'yes']"), encoding="utf-8")
+    before = read_params(path)
+    apply_overrides(path, ["train.seed=1234"])
+    assert "- no\n" in path.read_text(encoding="utf-8")
+    assert before.download.own.labels == ["no", "yes"]
+    assert read_params(path) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"5", b"a: 2020-13-45"])

@@ -10,6 +10,7 @@ The modules, in the order in which the data meets them; each imports only from t
     fetch, sample, imdb, own         where reviews and vectors come from
     pieces                           pieces of text, cut as spaCy cuts them
     tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
+    coverage                         why words of a text have no vector
     encoded                          ragged token ids and labels
     resume                           what a training that was broken off goes on from
     ragged                           the same, from Arrow's lists into tensors and files

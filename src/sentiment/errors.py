@@ -1,6 +1,9 @@
 """The one kind of error that is the user's to mend."""
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 GREATEST_LENGTH = 1_000  # characters of a message
 _SHORT = reprlib.Repr()
@@ -17,6 +20,18 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(_shorten("".join(map(_printable, _shorten(message)))))
+
+
+@contextmanager
+def naming(path: Path, name: str) -> Iterator[None]:
+    """Let an InputError that begins with the path of a copy begin with the name that the user gave the original."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        if not message.startswith(str(path)):
+            raise
+        raise InputError(name + message.removeprefix(str(path))) from error
 
 
 def in_short(value: object) -> str:

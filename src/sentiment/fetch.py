@@ -30,7 +30,13 @@ LASTING = (ValueError, http.client.InvalidURL, FileNotFoundError, IsADirectoryEr
 
 
 def fetch(
-    url: str, sha256: str, store: Path, most_bytes: int, attempts: int = 5, timeout_seconds: float = 30.0
+    url: str,
+    sha256: str,
+    store: Path,
+    most_bytes: int,
+    attempts: int = 5,
+    timeout_seconds: float = 30.0,
+    parameter: str = "the sha256",
 ) -> Path:
     """Return `store/<sha256>`, downloading it from an http, https or file address if it is not there.
 
@@ -39,9 +45,10 @@ def fetch(
     server is silent for `timeout_seconds`, or all but silent.
 
     Raises InputError for an address that cannot be read, a server that refuses, a file of more than `most_bytes`, and
-    bytes that do not match.
+    bytes that do not match; `parameter` is what its message calls the checksum.
     """
-    if urllib.parse.urlsplit(url).scheme not in WEB | {"file"}:
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in WEB | {"file"}:
         raise InputError(f"{url}: the address must start with https://, http:// or file:///")
     target, download = store / sha256, _Download(url, store / f"{sha256}.part", most_bytes, timeout_seconds)
     if target.exists() and sha256_of(target) == sha256:
@@ -68,7 +75,11 @@ def fetch(
     if found != sha256:
         size = download.partial.stat().st_size
         download.partial.unlink()
-        raise InputError(f"{url}: its sha256 must be {sha256}; got {found} ({size:,} bytes), which was thrown away")
+        kept = "your file is untouched, the copy of it was removed" if scheme == "file" else "the download was removed"
+        raise InputError(
+            f"{url}: its sha256 must be {sha256}; got {found} ({size:,} bytes); {kept}; "
+            f"if this is the right file, set {parameter}: {found}"
+        )
     download.partial.replace(target)
     return target
 

@@ -1,0 +1,83 @@
+"""The stage that fetches vectors looks at their beginning, so that DVC does not cache a file that cannot be read."""
+
+import gzip
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sentiment.errors import InputError
+from stages.download_vectors import download_vectors
+from stages.params import Params, read_params
+from stages.paths import VECTORS
+from tests.conftest import write_glove
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def fetching(path: Path, sha256: str | None = None) -> Params:
+    """Return parameters that name a local file of vectors."""
+    params = read_params(ROOT / "params.yaml")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
+    vectors = params.download.vectors.model_copy(update={"url": path.as_uri(), "sha256": sha256})
+    download = params.download.model_copy(update={"corpus": "own", "vectors": vectors})
+    return params.model_copy(update={"download": download})
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the user's file, in another folder than the one that the stage runs in."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "mine.vec"
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends in a space"),
+        (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
+        (gzip.compress(b"the 1 2 3\n"), ": is compressed by gzip; unpack it, with gunzip"),
+        (zipped({"vec/": b""}), ": must hold one file, or one member named"),
+        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is binary and must be text"),
+        (b"PK\x03\x04", ": the zip file is damaged or truncated"),
+        (b"", ": holds no vectors"),
+    ],
+)
+def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path, content: bytes, cause: str) -> None:
+    source.write_bytes(content)
+    with pytest.raises(InputError, match=f"^download.vectors.url {source.as_uri()}{cause}"):
+        download_vectors(fetching(source))
+    assert not VECTORS.exists()
+    assert source.read_bytes() == content
+
+
+@pytest.mark.parametrize("dimension", [50, 300])
+def test_a_good_file_is_taken_whatever_its_dimension(source: Path, dimension: int) -> None:
+    download_vectors(fetching(write_glove(source, dimension)))
+    assert VECTORS.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("other", ["vec/", "__MACOSX/._glove.txt"])
+def test_a_zip_file_with_one_text_is_taken(source: Path, other: str) -> None:
+    source.write_bytes(zipped({"vec/glove.txt": b"the 1 2 3\n", other: b"the 1 2 3\n"[: not other.endswith("/")]}))
+    download_vectors(fetching(source))
+    assert VECTORS.read_bytes() == source.read_bytes()
+
+
+def test_another_checksum_names_the_parameter_and_leaves_the_users_file(source: Path) -> None:
+    source.write_bytes(b"the 1 2 3\n")
+    found = hashlib.sha256(source.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=f"your file is untouched.*set download.vectors.sha256: {found}$"):
+        download_vectors(fetching(source, sha256="0" * 64))
+    assert source.exists()
