@@ -150,3 +150,14 @@ def test_a_folder_in_the_place_of_a_file_is_named(folder: Path, tmp_path: Path) 
     assert said(lambda: main(["--model", str(model), "Fine."])) == f"error: {model}/vocabulary.json: Is a directory"
     (folder / "file").touch()
     assert said(lambda: main(["--model", "file", "Fine."])).startswith("error: file/model.json: is not")
+
+
+def test_test_reviews_of_another_vocabulary_than_the_models_are_refused(folder: Path) -> None:
+    vocabulary = folder / "data" / "prepared" / "vocabulary.json"
+    with without(vocabulary):
+        vocabulary.write_text("{}")
+        line = said(lambda: script("evaluate")(read_params()))
+        vocabulary.unlink()
+        main(["Fine."])  # which needs the model's folder alone
+    message = "was trained with another vocabulary than data/prepared/vocabulary.json; train it again"
+    assert line == f"error: model: {message}"
