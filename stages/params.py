@@ -279,8 +279,8 @@ class _Constructor(SafeConstructor):
 def parse_yaml(text: str) -> Any:
     """Parse YAML 1.2 into the values that DVC's own reader gives; raises ValueError with line and column.
 
-    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, which not every machine has, is left out, so that
-    errors are the same everywhere.
+    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, which not every machine has, is left out, so
+    that errors are the same everywhere.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Constructor = _Composer, _Constructor
