@@ -225,7 +225,9 @@ class _Composer(Composer):
     Nine lines of aliases can stand for gigabytes. YAML 1.1 reads `no` as false and 010 as 8.
     """
 
-    warn_double_anchors = False
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # without aliases it does not matter which anchor is meant
 
     def compose_document(self) -> Any:
         """Compose a document, or raise ComposerError for one that asks for another version of YAML."""
@@ -279,8 +281,8 @@ class _Constructor(SafeConstructor):
 def parse_yaml(text: str) -> Any:
     """Parse YAML 1.2 into the values that DVC's own reader gives; raises ValueError with line and column.
 
-    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, where that is installed, is left out here: it
-    gives the same values.
+    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, which not every machine has, is left out, so
+    that errors are the same everywhere.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Constructor = _Composer, _Constructor

@@ -140,6 +140,10 @@ def test_a_scalar_has_the_value_that_dvc_reads_before_and_after_dvc_writes_it(tm
         apply_overrides(path, ["other=2"])  # what `dvc exp run -S other=2` does
 
 
+def test_an_anchor_that_is_named_twice_is_read_without_a_warning() -> None:
+    assert parse_yaml("a: &x 1\nb: &x 2\n") == {"a": 1, "b": 2}
+
+
 def test_labels_that_are_words_of_yaml_1_1_stay_words_when_dvc_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace("labels: [neg, pos]", "labels: ['no', 'yes']"), encoding="utf-8")

@@ -97,9 +97,10 @@ def _find_cause(
         if examples and share >= min(least, ENOUGH):
             example = f"{in_short(matched[repair.spell_alike(examples[0])])} for the text's {in_short(examples[0])}"
             return f"likely cause: {repair.cause} ({example}), or else {share:.1%} would have one; {repair.advice}"
+    beginning = ", ".join(map(in_short, first)) or "no text"
+    frequent = ", ".join(map(in_short, without[:SHOWN_WORDS]))
     return (
-        "likely cause: vectors of another language, of too few words, or of words cut otherwise than by spaCy's English "
-        f"rules (the file has {rows:,} words, first {', '.join(map(in_short, first)) or 'no text'}; most frequent in the "
-        f"text without a vector are {', '.join(map(in_short, without[:SHOWN_WORDS]))}); give those of the text's "
-        "language in download.vectors.url and download.vectors.sha256"
+        "likely cause: vectors of another language, of too few words, or of words cut otherwise than by spaCy's "
+        f"English rules (the file has {rows:,} words, first {beginning}; most frequent in the text without a vector "
+        f"are {frequent}); give those of the text's language in download.vectors.url and download.vectors.sha256"
     )
