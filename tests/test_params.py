@@ -23,7 +23,7 @@ from stages.params import parse_yaml, read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-RATE = "learning_rate: 0.002      # Adam's, above 0 and at most 1"  # of train; that of pretrain has another comment
+RATE = "learning_rate: 0.001      # Adam's, above 0 and at most 1"  # of train; that of pretrain has another comment
 
 BROKEN = [
     ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
