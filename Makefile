@@ -2,6 +2,8 @@
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
+DVC := $(BIN)/python -m dvc
+PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # each holds what the one before has not
 REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt
@@ -14,13 +16,14 @@ help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
-	@python -m stages.mend
-	@TIMEFORMAT='pipeline: %0lR'; time dvc repro
+	@$(BIN)/python -m stages.mend
+	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) repro
 	@$(MAKE) --no-print-directory show
 
 imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
-	@python -m stages.mend
-	@TIMEFORMAT='pipeline: %0lR'; time dvc exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
+	@$(BIN)/python -m stages.mend
+	@$(HAS_COMMIT)
+	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
 	@$(MAKE) --no-print-directory show
 
 best: BEST := -S model.hidden_size=256 -S pretrain.enabled=true -S pretrain.epochs=2 -S train.schedule=constant
@@ -28,15 +31,17 @@ best: imdb  ## The same from language models, twice as wide: half an hour more
 
 SEEDS ?= 1 2 3
 ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side
-	@python -m experiments.enqueue ladder --seeds $(SEEDS)
-	@TIMEFORMAT='ladder: %0lR'; time dvc exp run --run-all
-	@python -m experiments.compare ladder
+	@$(BIN)/python -m stages.mend
+	@$(HAS_COMMIT)
+	@$(BIN)/python -m experiments.enqueue ladder --seeds $(SEEDS)
+	@TIMEFORMAT='ladder: %0lR'; time $(DVC) exp run --run-all
+	@$(BIN)/python -m experiments.compare ladder
 
 .PHONY: show
 show:
-	@echo; dvc params diff
-	@for stage in prepare pretrain train test; do echo; dvc metrics show metrics/$$stage.json; done
-	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; dvc plots show
+	@echo; $(DVC) params diff
+	@for stage in prepare pretrain train test; do echo; $(DVC) metrics show metrics/$$stage.json; done
+	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; $(DVC) plots show
 
 # The text reaches the command through the environment: neither make nor the shell may expand any part of it, and make
 # expands what it exports from its own command line.
@@ -46,44 +51,83 @@ export TEXT
 endif
 
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
-	@python -m stages.predict $${TEXT+-- "$$TEXT"}
+	@$(BIN)/python -m stages.predict $${TEXT+-- "$$TEXT"}
 
 test: $(BIN)/.dev  ## Run the tests
-	pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(BIN)/.dev  ## Check format, lint and types
-	ruff format --check .
-	ruff check .
-	mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 verify: $(BIN)/.dev  ## Run the last commit in two fresh clones that differ in all that should not matter; compare bytes
-	python -m benchmarks.verify $(ARGS)
+	$(BIN)/python -m benchmarks.verify $(ARGS)
 
 bench: $(BIN)/.dev run  ## Time our way against the textbook's, on what the pipeline last downloaded and prepared
-	python -m benchmarks.prepare
-	python -m benchmarks.train
+	$(BIN)/python -m benchmarks.prepare
+	$(BIN)/python -m benchmarks.train
 
 pins:  ## Renew the exact versions below the line in the files of requirements
-	rm -rf .venv && $(PYTHON) -m venv .venv
+	rm -rf .venv
+	@$(CREATE)
 	sed -i '/^## The following/,$$d' $(REQUIREMENTS)
 	above=/dev/null; for file in $(REQUIREMENTS); do \
-		pip install --quiet -r $$file && \
-		pip freeze -r $$file | sed 's/+cpu//' | grep -vxFf <(grep -h == $$above) > requirements.new && \
+		$(PIP) install --quiet -r $$file && \
+		$(PIP) freeze -r $$file | sed 's/+cpu//' | grep -vxFf <(grep -h == $$above) > requirements.new && \
 		mv requirements.new $$file || exit; above="$$above $$file"; \
 	done
 
-clean:  ## Remove the environment and all outputs; DVC's cache stays
-	rm -rf .venv data baseline pretrained model curves evaluation metrics/pushed report.html downloads resume dvc_plots
+clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
+	@$(PYTHON) stages/clean.py
+	rm -rf .venv
 
-.venv:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
-		|| { echo "Python 3.11 to 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
+# The files .run and .dev say what is installed, and are written last. The folder .venv proves nothing: making it may have
+# been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it writes.
+# .run holds the place where .venv was made, since the commands in .venv/bin work only as long as that leads to it.
+WHOLE := $(shell $(BIN)/python -Ic 'import importlib.metadata as m, sys; sys.exit(not m.files("pip"))' 2> /dev/null && \
+	{ [ ! -s $(BIN)/.run ] || [ "$$(cat $(BIN)/.run)/bin/.run" -ef $(BIN)/.run ]; } && echo yes)
 
-$(BIN)/.run: requirements.txt | .venv
-	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time pip install --quiet -r requirements.txt
-	@touch $@
+# Python is not to be that of the .venv which is made, and what a link leads to is not ours to delete.
+define CREATE
+PATH=$${PATH//"$(CURDIR)/$(BIN):"/}; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2> /dev/null || { \
+	echo "error: Python 3.11 to 3.14 is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; \
+	exit 1; }; \
+if [[ -L .venv || -f .venv ]] && [ -n "$$(ls -A .venv/ 2>&1)" ]; then \
+	echo "error: .venv: is a file, or a link to something that is not a whole environment; remove .venv" >&2; exit 1; \
+elif [ -n "$$(ls -A .venv 2> /dev/null)" ]; then \
+	echo '.venv: is not whole (half made, moved, or its Python is gone); making it again'; \
+fi; \
+place=$$(cd .venv 2> /dev/null && pwd -P || echo .venv); \
+said=$$({ $(PYTHON) -m venv --clear --without-pip "$$place" && $(BIN)/python -m ensurepip --default-pip; } 2>&1) || { \
+	find .venv/ -mindepth 1 -delete 2> /dev/null; [ -L .venv ] || rm -rf .venv; \
+	cause="could not be made: $$(tail -n 1 <<< "$$said")"; \
+	if grep -q ensurepip <<< "$$said"; then \
+		cause=$$($(PYTHON) -c 'import sys; print("Python %d.%d lacks ensurepip; on Debian or Ubuntu:" % sys.version_info[:2], \
+			"apt install python%d.%d-venv" % sys.version_info[:2])'); \
+	fi; \
+	echo "error: .venv: $$cause" >&2; exit 1; }
+endef
+
+# Of a package, too, RECORD is written last. Without it pip was stopped there, but would take the package for installed.
+define INSTALL
+[ -L .venv ] || for info in .venv/lib/python3*/site-packages/*.dist-info; do [ -e "$$info/RECORD" ] || rm -rf "$$info"; done; \
+$(PIP) install --quiet
+endef
+
+# What experiments of DVC start from. Anything else that is wrong with git, DVC says itself.
+define HAS_COMMIT
+git rev-parse --verify --quiet HEAD > /dev/null; [ $$? != 1 ] || { \
+	echo 'error: DVC runs an experiment from a commit, and there is none: git add . && git commit -m Start' >&2; exit 1; }
+endef
+
+.PHONY: again
+$(BIN)/.run: requirements.txt $(if $(WHOLE),,again)
+	$(if $(WHOLE),,@$(CREATE))
+	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time { $(INSTALL) -r requirements.txt; }
+	@(cd .venv && pwd -P) > $@
 
 $(BIN)/.dev: requirements-dev.txt requirements-remotes.txt $(BIN)/.run
-	@pip install --quiet -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@

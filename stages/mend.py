@@ -1,46 +1,177 @@
-"""Clear up behind a DVC that was killed; no stage of the pipeline, but what `make run` begins with.
+"""Remove the half-written files of a DVC that was killed; no stage of the pipeline, but the first step of `make run`.
 
 python -m stages.mend
 
 DVC 3.67 writes three files of its own in place: `dvc.lock`, notes of its run cache, and the list of who reads and
-writes what. Killed at that moment, it may fail at the half that is left. None of them holds anything that cannot be had
-again: what has run is in the cache.
+writes what. Killed at that moment, it may fail at the half that is left. Nothing is lost with such a half, since the
+outputs of finished stages are in the cache.
 """
 
+import codecs
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 
-import yaml
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.rwlock import RWLOCK_FILE, SCHEMA
+from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA, COMPILED_LOCKFILE_SCHEMA
+from dvc.scm import SCM, SCMError
+from dvc.utils.serialize import ParseError, load_yaml, parse_yaml
 from voluptuous import Invalid
 
-from sentiment.files import remove
+from sentiment.errors import InputError
+from sentiment.files import replacing
+from stages.run import one_line_errors
 
 LOCK = Path("dvc.lock")
-NOTES = Path(".dvc/cache/runs")
-READERS = Path(".dvc/tmp/rwlock")
+LOCK_BEGINS = "schema: '2.0'\nstages:\n"
+READERS = Path(".dvc/tmp") / RWLOCK_FILE
+SETTLE_SECONDS = 5.0  # a running DVC, anybody's where the cache is shared, is done with one of these files in far less
+CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 def mend(folder: Path = Path()) -> list[Path]:
-    """Remove what is half-written in a clone of the repository, and return what that was."""
-    halves = list((folder / NOTES).rglob("*.tmp"))
-    # a folder of notes with none in it, which DVC takes to have one
-    halves += [notes for notes in (folder / NOTES).glob("*/*") if not {*notes.iterdir()} - {*halves}]
-    halves += [path for path in (folder / READERS,) if path.exists() and not path.stat().st_size]
-    halves += [path for path in (folder / LOCK,) if path.exists() and not is_whole(path)]
-    for half in halves:
-        remove(half)
+    """Remove the half-written files of a clone and of its cache, wherever that is, and return their paths.
+
+    A half of `dvc.lock` is replaced by git's, if there is a whole one. A file that changes within SETTLE_SECONDS is
+    left alone, since a running DVC is writing it. A `dvc.lock` that is broken in another way raises InputError.
+    """
+    halves = find_halves(folder)
+    if halves:
+        time.sleep(SETTLE_SECONDS)
+        again = find_halves(folder)
+        halves = {path: state for path, state in halves.items() if again.get(path) == state}
+    return [path for path in halves if is_removed(path)]
+
+
+def find_halves(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return the half-written files and the empty folders at which DVC fails, with their times of change and sizes."""
+    notes = notes_folder(folder)
+    halves: dict[Path, tuple[int, int]] = {}
+
+    def is_without_notes(path: Path) -> bool:
+        return path.is_dir() and not {*path.iterdir()} - {*halves}
+
+    candidates: list[tuple[Path, Callable[[Path], bool]]] = [
+        *zip(notes.glob("*/*/*.tmp"), repeat(is_note)),
+        *zip(notes.glob("*/*"), repeat(is_without_notes)),
+        (folder / READERS, is_half_list),
+        (folder / LOCK, is_half_lock),
+    ]
+    for path, is_half in candidates:
+        with suppress(OSError):  # another DVC has removed the file, or it is nobody's to read
+            if is_half(path):
+                halves[path] = (path.stat().st_mtime_ns, path.stat().st_size)
     return halves
 
 
-def is_whole(lock: Path) -> bool:
-    """Return whether DVC would take a file for a `dvc.lock`."""
+def notes_folder(folder: Path) -> Path:
+    """Return the folder of DVC's run cache, by all levels of DVC's configuration."""
+    cache = Config(str(folder / ".dvc"))["cache"].get("dir")
+    return (Path(cache) if cache else folder / ".dvc" / "cache") / "runs"
+
+
+def is_note(path: Path) -> bool:
+    """Tell whether DVC takes a file in its run cache for a note; any other file it removes itself."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock.read_text(encoding="utf-8")))
-    except (Invalid, UnicodeDecodeError, yaml.YAMLError):
+        COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(path))
+    except (ParseError, Invalid):
         return False
     return True
 
 
+def is_half_list(path: Path) -> bool:
+    """Tell whether DVC fails at the list of who reads and writes what."""
+    try:
+        SCHEMA(json.loads(path.read_bytes()))
+    except (ValueError, Invalid):
+        return True
+    return False
+
+
+def is_half_lock(path: Path) -> bool:
+    """Tell whether a `dvc.lock` was cut off while DVC wrote it; raise InputError if it is broken in another way."""
+    content = path.read_bytes()
+    if (fault := fault_of(content)) is None:
+        return False
+    if CONFLICT.search(content):
+        if git(path.parent, "ls-files", "--unmerged", "--", path.name):
+            raise InputError(f"{LOCK}: has conflicts; run git checkout --ours {LOCK} metrics, then this command again")
+        advice = f"take a whole one from git, as with git checkout HEAD -- {LOCK} metrics"
+        raise InputError(f"{LOCK}: holds the markers of a merge conflict; {advice}")
+    if not was_cut_off(content):
+        advice = f"correct it, or take the last commit's: git checkout HEAD -- {LOCK}"
+        raise InputError(f"{LOCK}: is not one that DVC can read ({fault}); {advice}")
+    return True
+
+
+def fault_of(content: bytes) -> str | None:
+    """Return the reason why DVC refuses a `dvc.lock`, in one line, or None."""
+    try:
+        COMPILED_LOCKFILE_SCHEMA(parse_yaml(content.decode(), LOCK))
+    except ParseError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        return "it is not YAML" if mark is None else f"line {mark.line + 1} is not YAML"
+    except (Invalid, UnicodeDecodeError) as error:
+        return str(error)
+    return None
+
+
+def was_cut_off(content: bytes) -> bool:
+    """Tell whether nothing is wrong with a `dvc.lock` but the lack of its end."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(content.rstrip(b"\0"))  # a cut character is no error
+    except UnicodeDecodeError:
+        return False
+    starts = [stage.start() for stage in re.finditer(r"^  \S", text, re.MULTILINE)]
+    if len(starts) < 2:
+        return LOCK_BEGINS.startswith(text) or text.startswith(LOCK_BEGINS)
+    return fault_of(text[: starts[-1]].encode()) is None  # the last stage is the one that was cut
+
+
+def is_removed(path: Path) -> bool:
+    """Remove a half-written file or an empty folder, and return whether that was possible."""
+    whole = git(path.parent, "show", f":./{path.name}") if path.name == LOCK.name else b""
+    try:
+        if path.is_dir():
+            path.rmdir()
+        elif whole and fault_of(whole) is None:
+            with replacing(path) as partial:
+                partial.write_bytes(whole)
+        else:
+            path.unlink()
+    except OSError:  # somebody else's file in a shared cache, or a note has been added
+        return False
+    return True
+
+
+def git(folder: Path, *arguments: str) -> bytes:
+    """Return the output of a git command, which is empty if git fails or is not there."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True).stdout  # noqa: S603, S607
+    except FileNotFoundError:
+        return b""
+
+
+def check_git(folder: Path = Path()) -> None:
+    """Raise InputError if DVC refuses to run here for lack of a git repository."""
+    try:
+        SCM(str(folder), no_scm=Config(str(folder / ".dvc"))["core"].get("no_scm", False)).close()
+    except SCMError as error:
+        advice = "run git init && git add . && git commit -m Start, or git clone the project instead of downloading it"
+        raise InputError(f"DVC needs git, and {error}; {advice}") from error
+
+
 if __name__ == "__main__":
-    for half in mend():
-        print(f"{half}: is not whole, as after a kill or in a merge; removed, and made again from the cache")
+    # DVC itself reports an error in its configuration, when it runs next.
+    with one_line_errors(), suppress(DvcException):
+        check_git()
+        for half in mend():
+            outcome = "replaced by git's" if half.exists() else "removed"
+            print(f"{half}: was cut off while DVC wrote it; {outcome}, and the rest comes from the cache")

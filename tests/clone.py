@@ -50,9 +50,7 @@ class Clone:
 
     def run(self, *command: str, status: int | None = 0) -> str:
         """Run a command that ends with a status; None: any but 0."""
-        result = subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=600
-        )
+        result = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True)
         assert result.returncode == status or (status is None and result.returncode), result.stdout + result.stderr
         return result.stdout + result.stderr
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hypothesis import HealthCheck, settings
 
 from sentiment.archive import Limits
 from sentiment.corpus import Review
@@ -15,6 +16,8 @@ from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier, ModelConfig, initial_model
 from sentiment.sample import generate_reviews, write_vectors
 
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # no verdict depends on how busy this machine is
 torch.set_num_threads(1)  # models are small here, and threads that wait by spinning hold up whatever runs beside
 
 LIMITS = Limits(members=1000, member_bytes=1 << 20, unpacked_bytes=1 << 24)  # beyond whatever honest tests need

@@ -6,11 +6,11 @@ import itertools
 import re
 import struct
 import tarfile
-import time
 import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -175,10 +175,10 @@ def test_a_thousand_million_zeros_are_refused_at_the_header(tmp_path: Path) -> N
     size = 1000 << 20
     path = write_tar(tmp_path / "a.tar.gz", itertools.chain([header(size=size)], zeros(size), [END]))
     assert path.stat().st_size < 1 << 23
-    started = time.perf_counter()
-    assert "has more than 1,048,576 bytes" in refusal(lambda: read_tar(path))
-    assert "the text 'aclImdb/train/pos/0_9.txt' has more than" in refusal(lambda: read_tar(path, GENEROUS))
-    assert time.perf_counter() - started < 1
+    cut = write_tar(tmp_path / "cut.tar.gz", [header(size=size)])  # whoever read on would find nothing
+    for archive in (path, cut):
+        assert "has more than 1,048,576 bytes" in refusal(partial(read_tar, archive))
+        assert "the text 'aclImdb/train/pos/0_9.txt' has more than" in refusal(partial(read_tar, archive, GENEROUS))
 
 
 def test_a_million_members_are_refused_at_the_limit(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Remove what the pipeline wrote and nothing else, since people keep files of their own in the same folders.
+
+python stages/clean.py
+
+Run by `make clean` as a file, with whatever Python there is: needs no package, and none of this project's modules.
+`tests/test_clean.py` compares the list with dvc.yaml and with what a run leaves.
+"""
+
+import shutil
+from pathlib import Path
+
+# The outputs of dvc.yaml, those that are folders file by file.
+OUTPUTS = {
+    "data": ["corpus.parquet", "vectors"],
+    "data/prepared": [
+        *("embeddings.safetensors", "labelled.safetensors", "rows.safetensors", "vocabulary.json"),
+        *("train.safetensors", "validation.safetensors", "test.safetensors", "unsup.safetensors"),
+    ],
+    "pretrained": ["perplexity.csv", "start.safetensors"],
+    "baseline": ["probabilities.safetensors"],
+    "model": ["model.json", "vocabulary.json", "weights.safetensors"],
+    "curves": ["metrics.json"],
+    "curves/plots/metrics/train": ["loss.tsv"],
+    "curves/plots/metrics/validation": ["accuracy.tsv", "loss.tsv"],
+    "evaluation": [
+        *("accuracy_by_length.csv", "behaviour.csv", "calibration.csv", "gradient.csv"),
+        *("precision_recall.csv", "predictions.csv", "roc.csv"),
+    ],
+    "metrics/pushed": ["prepare.json", "pretrain.json", "train.json", "test.json"],
+}
+# Downloads are named by their sha256, and saved states by that of their inputs.
+SHA256 = "[0-9a-f]" * 64
+OTHERS = [
+    *("report.html", "dvc_plots/index.html", f"downloads/{SHA256}", f"downloads/{SHA256}.part"),
+    *(f"resume/{folder}{SHA256}-*.state" for folder in ("*/", "experiments/*/")),
+]
+FOLDERS = [
+    *("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics/pushed"),
+    *("downloads", "resume", "dvc_plots"),
+]
+
+
+def clean(root: Path) -> "list[Path]":
+    """Remove the outputs, downloads, saved states and plots below a folder, and return the files that stay."""
+    known = [f"{folder}/{name}" for folder, names in OUTPUTS.items() for name in names]
+    # A run that was killed leaves an output as far as it was written, which may be a folder.
+    for pattern in [*known, *OTHERS, *(f"{name}.partial" for name in [*known, *OTHERS, *FOLDERS])]:
+        for path in root.glob(pattern):
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+            elif path.suffix == ".partial":
+                shutil.rmtree(path)
+    stay = []
+    for folder in FOLDERS:
+        for path in sorted([root / folder, *(root / folder).rglob("*")], reverse=True):
+            if path.is_symlink() or not path.is_dir():
+                stay += [path] if path.exists() else []
+            elif not any(path.iterdir()):
+                path.rmdir()
+    return stay
+
+
+if __name__ == "__main__":
+    if files := clean(Path()):
+        few, more = [ascii(str(path))[1:-1] for path in files[:5]], len(files) - 5
+        print(f"kept, since the pipeline did not write them: {', '.join(few)}{f' and {more} more' if more > 0 else ''}")
