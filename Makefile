@@ -53,8 +53,8 @@ endif
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+-- "$$TEXT"}
 
-test: $(BIN)/.dev  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(BIN)/.dev  ## Run the tests, a file at a time on each core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(BIN)/.dev  ## Check format, lint and types
 	$(BIN)/python -m ruff format --check .
