@@ -69,7 +69,7 @@ bench: $(BIN)/.dev run  ## Time our way against the textbook's, on what the pipe
 	$(BIN)/python -m benchmarks.train
 
 pins:  ## Renew the exact versions below the line in the files of requirements
-	rm -rf .venv
+	@rm -rf .venv
 	@$(CREATE)
 	sed -i '/^## The following/,$$d' $(REQUIREMENTS)
 	above=/dev/null; for file in $(REQUIREMENTS); do \
@@ -80,7 +80,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
-	rm -rf .venv
+	@rm -rf .venv
 
 # The files .run and .dev say what is installed, and are written last. The folder .venv proves nothing: making it may have
 # been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it writes.

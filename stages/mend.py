@@ -165,7 +165,7 @@ def check_git(folder: Path = Path()) -> None:
         SCM(str(folder), no_scm=Config(str(folder / ".dvc"))["core"].get("no_scm", False)).close()
     except SCMError as error:
         advice = "run git init && git add . && git commit -m Start, or git clone the project instead of downloading it"
-        raise InputError(f"DVC needs git, and {error}; {advice}") from error
+        raise InputError(f"DVC needs a git repository, and this folder is in none; {advice}") from error
 
 
 if __name__ == "__main__":
