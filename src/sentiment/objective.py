@@ -7,7 +7,7 @@
 
 b runs over labelled reviews and u over unlabelled ones; s are the embeddings of a review of t tokens, (t, E), z is its
 logit and p = sigmoid(z). r is the step of that norm by which, to first order, the loss rises most: adversarial and
-virtual adversarial training (Miyato, Dai and Goodfellow 2017). Three things differ from the paper:
+virtual adversarial training (Miyato, Dai and Goodfellow 2017). Four things differ from the paper:
 
 The paper has one norm for all reviews. Here the norm grows with the square root of the number of tokens, so that
 epsilon sigma is the root mean square over tokens of the norm of a token's shift, and means the same for a sentence of
@@ -20,6 +20,9 @@ epsilon means the same.
 They find r_u by a step of the power iteration, from a random start, since it is the first eigenvector of the Hessian of
 KL. With two classes this is p (1 - p) grad z grad z', of rank one, and the eigenvector grad z itself. Either sign is
 as bad to second order; towards z = 0, where p changes faster, it is worse.
+
+They find r under the dropout masks under which they apply it. Here each pass has masks of its own, with which the
+validation loss was lower (`benchmarks/NOTES.md`).
 
 H(p) = - p log p - (1 - p) log(1 - p) is the entropy: the boundary is to run where there are few reviews, with a label
 or without (Grandvalet and Bengio 2005; beside the other terms, Sachan, Zaheer and Salakhutdinov 2019).
@@ -39,7 +42,6 @@ from sentiment.device import multiplies_bfloat16
 from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier
 from sentiment.processes import rank_and_count
-from sentiment.resume import random_state, restore_random
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -93,11 +95,9 @@ class Objective:
         if self.unlabelled is not None and unlabelled_rows is not None:
             for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
                 if self.config.virtual:
-                    masks = random_state(self.device)
                     logits, worst = self.away_from_itself(batch)
                     # for fixed p it has the gradient of KL(p, q): the two differ by the entropy of p
                     divergence = cross_entropy(logits.sigmoid())
-                    restore_random(masks, self.device)
                     self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
                 if self.config.entropy:
                     self.step(batch, entropy, weight * self.config.entropy, None, is_last=False)
@@ -107,11 +107,9 @@ class Objective:
                 share += self.step(batch, loss, weight, None, is_last)
                 continue
             shift = self.no_shift(batch)
-            masks = random_state(self.device)
             share += self.step(batch, loss, weight, shift, is_last=False)
             assert shift.grad is not None
             worst = self.worst_shift(shift.grad, batch)
-            restore_random(masks, self.device)
             self.step(batch, loss, weight * self.config.adversarial, worst, is_last)
         return share / self.processes
 
