@@ -74,7 +74,7 @@ def test_a_state_of_other_inputs_is_named_and_not_used(undisturbed: Clone) -> No
 def test_an_experiment_that_is_killed_is_gone_on_with_by_the_next_of_the_same_inputs(undisturbed: Clone) -> None:
     before, states = undisturbed.digests(), undisturbed.folder / "resume" / "experiments" / "train"
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name"]
-    settings = ["-S", "train.learning_rate=0.001"]
+    settings = ["-S", "train.learning_rate=0.002"]
     environment = {**undisturbed.environment(), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*command, "killed", *settings],

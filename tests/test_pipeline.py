@@ -118,7 +118,7 @@ def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> Non
 
 
 def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
-    assert sample.experiment(*SMALL, "train.learning_rate=1e-3") == ["train", "evaluate", "report"]
+    assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate", "report"]
 
 
 def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_labels(sample: Clone) -> None:

@@ -20,7 +20,7 @@ import yaml
 from tests.clone import SMALL, STAGES, Clone
 from tests.servers import KINDS, CannotStartError, Remote
 
-CHANGE = "train.learning_rate=1e-3"
+CHANGE = "train.learning_rate=2e-3"
 HALF = 250_000  # bytes, of the 500,000 that are pushed
 NOTHING_RAN = "Data and pipelines are up to date."
 
