@@ -42,7 +42,7 @@ BROKEN = [
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
     ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
-    ("  epochs: 6 ", "  epochs: 6\n  epochs: 20 ", "the key 'epochs' stands twice; keep one"),
+    ("  epochs: 12 ", "  epochs: 12\n  epochs: 20 ", "the key 'epochs' stands twice; keep one"),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     ("    members:", "    member:", "download.limits.member is not a key; those there are members, member_bytes,"),
     ("train:", "train: [", "is not valid YAML"),
