@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 import yaml
 
+import stages  # noqa: F401, puts the library on the path
 from sentiment.corpus import Review
 from sentiment.encoded import load_encoded
 from sentiment.sample import generate_reviews, write_vectors
