@@ -154,7 +154,10 @@ OTHER_FILES = {
     "commas": (b"the,1,2,3\nfilm,4,5,6\n", "v:1: .*got 0 spaces in b'the,1,2,3'"),
     "an empty line": (b"the 1 2 3\n\nfilm 4 5 6\n", "v:2: .*got 0 spaces in b''"),
     "gzip": (gzip.compress(PLAIN, mtime=0), "v: is compressed by gzip; unpack it, with gunzip"),
-    "gzip in a zip file": ({"glove.txt.gz": gzip.compress(PLAIN, mtime=0)}, r"v: glove\.txt\.gz: is compressed by gzip"),
+    "gzip in a zip file": (
+        {"glove.txt.gz": gzip.compress(PLAIN, mtime=0)},
+        r"v: glove\.txt\.gz: is compressed by gzip",
+    ),
     "bzip2": (b"BZh91AY&SY", "v: is compressed by bzip2"),
     "a tar file": (in_tar(PLAIN), "v: is a tar archive"),
     "UTF-16": ("the 1 2 3\n".encode("utf-16"), "v: is UTF-16; save it as UTF-8"),
