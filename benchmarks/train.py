@@ -31,7 +31,7 @@ from sentiment.batches import shuffled_rows
 from sentiment.device import multiplies_bfloat16, tune_memory
 from sentiment.encoded import EncodedReviews, load_encoded
 from sentiment.model import ModelConfig, initial_model
-from sentiment.objective import PRECISIONS
+from sentiment.precision import PRECISIONS
 from sentiment.recurrent import CELLS
 from sentiment.train import TrainConfig, train
 
@@ -110,6 +110,7 @@ def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainCo
         hidden_size=hidden_size,
         layers=LAYERS,
         bidirectional=False,
+        mix_directions=True,
         pooling=("last",),
         dropout_embedding=DROPOUT,
         dropout_layers=DROPOUT,

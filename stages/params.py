@@ -126,11 +126,21 @@ class Pretrain(Section):
     """Language models to start from."""
 
     enabled: bool
+    layers: Positive
+    softmax: Literal["adaptive", "tied"]
     epochs: Positive
     streams: Positive
     window: Positive
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    dropout: Share
+    warmup_share: Share
+    schedule: Literal["constant", "linear", "cosine"]
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout_words: Share
+    dropout_embedding: Share
+    dropout_recurrent: Share
+    dropout_layers: Share
+    dropout_output: Share
+    variational: bool
     clip_norm: Annotated[float, Field(gt=0)]
     held_out_share: InnerShare
     precision: Literal["float32", "bfloat16"]
@@ -156,6 +166,7 @@ class Model(Section):
     hidden_size: Positive
     layers: Positive
     bidirectional: bool
+    mix_directions: bool
     pooling: Annotated[
         list[Literal["last", "mean", "max", "attention"]], Field(min_length=1), AfterValidator(_distinct)
     ]
@@ -217,6 +228,18 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     report: Report
+
+    @model_validator(mode="after")
+    def _check_pretrained_layers(self) -> "Params":
+        """Refuse layers that the classifier lacks, and those that would see the words they are to predict."""
+        layers, model = self.pretrain.layers, self.model
+        if self.pretrain.enabled and layers > model.layers:
+            raise ValueError(f"pretrain.layers must be at most model.layers, {model.layers}; got {layers}")
+        if self.pretrain.enabled and layers > 1 and model.bidirectional and model.mix_directions:
+            raise ValueError(
+                f"pretrain.layers must be 1 where model.mix_directions is true; got {layers}; set that to false"
+            )
+        return self
 
 
 class _Composer(Composer):
@@ -337,7 +360,7 @@ def _describe(error: ErrorDetails) -> str:
             allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
             return f"{place} must be one of {allowed}; got {in_short(found)}"
         case "value_error":
-            return f"{place}: {error['ctx']['error']}"
+            return f"{place}: {error['ctx']['error']}" if error["loc"] else str(error["ctx"]["error"])
         case "model_type":
             return f"{place} must be a mapping of keys to values; got {in_short(found)}"
     rule = re.sub(r"^\w+ should ", "must ", error["msg"])

@@ -7,7 +7,7 @@ from stages.run import run
 
 
 def pretrain(params: Params) -> None:
-    """Write embeddings and weights of the first layer, trained as language models; nothing where that is not wanted."""
+    """Write embeddings and the lowest layers, trained as language models; nothing where that is not wanted."""
     import math
 
     from sentiment.checkpoint import save_start
@@ -26,19 +26,20 @@ def pretrain(params: Params) -> None:
         repeat_exactly(device)
         embeddings = load_embeddings(EMBEDDINGS)
         vocabulary_size, embedding_size = embeddings.shape
-        first_layer = ModelConfig(
+        lowest_layers = ModelConfig(
             vocabulary_size=vocabulary_size,
             embedding_size=embedding_size,
             cell=params.model.cell,
             hidden_size=params.model.hidden_size,
-            layers=1,
+            layers=settings.layers,
             bidirectional=params.model.bidirectional,
+            mix_directions=False,
             pooling=("max",),
             dropout_embedding=0.0,
             dropout_layers=0.0,
             dropout_output=0.0,
         )
-        model = initial_model(first_layer, embeddings, settings.seed)
+        model = initial_model(lowest_layers, embeddings, settings.seed)
         text = join_encoded(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
         (saved,) = saved_states("pretrain", params, "models")
@@ -54,7 +55,7 @@ def pretrain(params: Params) -> None:
                 curve[name].append(value)
         figures = {"perplexity": perplexities["held_out"], "train_perplexity": perplexities["train"]}
     write_csv(PERPLEXITY, curve)
-    save_start(PRETRAINED, model)
+    save_start(PRETRAINED, model, settings.layers)
     for path in METRICS["pretrain"]:
         write_json(path, figures)
     if saved is not None:

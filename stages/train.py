@@ -56,7 +56,7 @@ def train(params: Params) -> None:
     def new_model() -> Classifier:
         model = initial_model(shape, embeddings, config.seed)
         if params.pretrain.enabled:
-            load_start(PRETRAINED, model)
+            load_start(PRETRAINED, model, params.pretrain.layers)
         return model
 
     model = new_model()

@@ -88,6 +88,7 @@ def small_config(**changes: object) -> ModelConfig:
         "hidden_size": 5,
         "layers": 1,
         "bidirectional": True,
+        "mix_directions": True,
         "pooling": ("attention", "max"),
         "dropout_embedding": 0.0,
         "dropout_layers": 0.0,

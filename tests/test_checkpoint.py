@@ -44,24 +44,25 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_embeddings_and_first_layer_are_what_others_start_from(tmp_path: Path) -> None:
-    trained, model = small_model(), small_model(layers=2, pooling=("max",))
+@pytest.mark.parametrize("layers", [1, 2])
+def test_embeddings_and_lowest_layers_are_what_others_start_from(tmp_path: Path, layers: int) -> None:
+    trained, model = (small_model(layers=count, mix_directions=False, pooling=("max",)) for count in (layers, 3))
     with torch.no_grad():
         for weights in trained.parameters():
             weights.add_(1.0)
-    save_start(tmp_path / "start", trained)
+    save_start(tmp_path / "start", trained, layers)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    load_start(tmp_path / "start", model)
+    load_start(tmp_path / "start", model, layers)
     for name, weights in model.state_dict().items():
-        is_taken = name.startswith(("embedding.", "layers.0."))
+        is_taken = name.startswith(("embedding.", "layers.0.", "layers.1.")[: layers + 1])
         assert torch.equal(weights, trained.state_dict()[name] if is_taken else before[name]), name
 
 
 def test_a_start_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
     for other, message in ((small_model(hidden_size=7), "of another shape"), (None, "must hold the tensors")):
-        save_start(tmp_path / "start", other)
+        save_start(tmp_path / "start", other, 1)
         with pytest.raises(InputError, match=message):
-            load_start(tmp_path / "start", small_model())
+            load_start(tmp_path / "start", small_model(), 1)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

@@ -14,21 +14,28 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
 from sentiment.errors import InputError
+from sentiment.language import SOFTMAXES, LanguageConfig
 from sentiment.model import POOLINGS, ModelConfig
-from sentiment.objective import PRECISIONS
+from sentiment.precision import PRECISIONS
 from sentiment.recurrent import CELLS
-from sentiment.train import SCHEDULES, TrainConfig
+from sentiment.schedule import SCHEDULES
+from sentiment.train import TrainConfig
 from stages import params as schema
 from stages.params import parse_yaml, read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PRETRAINING = TEXT[TEXT.index("  enabled: false") : TEXT.index("  softmax:")]
 RATE = "learning_rate: 0.001      # Adam's, above 0 and at most 1"  # of train; that of pretrain has another comment
 
 BROKEN = [
     ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
     ("  cell:", "  cel:", "model.cel is not a key; those there are cell, hidden_size,"),
-    ("  layers: 1", "  layers: 1\n  wdith: 3", "model.wdith is not a key; those there are cell, hidden_size, layers,"),
+    (
+        "  hidden_size:",
+        "  wdith: 3\n  hidden_size:",
+        "model.wdith is not a key; those there are cell, hidden_size, layers,",
+    ),
     ("batch_size: 64", "batch_size: 64.5", "train.batch_size must be a valid integer; got 64.5"),
     ("batch_size: 64", "batch_size: 0", "train.batch_size must be greater than or equal to 1; got 0"),
     (RATE, "learning_rate: fast", "train.learning_rate must be a valid number; got 'fast'"),
@@ -45,6 +52,11 @@ BROKEN = [
     ("  epochs: 12 ", "  epochs: 12\n  epochs: 20 ", "the key 'epochs' stands twice; keep one"),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     ("    members:", "    member:", "download.limits.member is not a key; those there are members, member_bytes,"),
+    (
+        PRETRAINING,
+        PRETRAINING.replace("false", "true", 1).replace("layers: 1", "layers: 2"),
+        "params.yaml: pretrain.layers must be at most model.layers, 1; got 2",
+    ),
     ("train:", "train: [", "is not valid YAML"),
     (
         "  seed: 1234  ",
@@ -198,6 +210,7 @@ finally:
 def test_the_schema_and_the_library_name_the_same_settings() -> None:
     of_data = {"vocabulary_size", "embedding_size"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
+    assert set(schema.Pretrain.model_fields) - {"enabled"} == {field.name for field in fields(LanguageConfig)}
     assert set(schema.Train.model_fields) - {"processes", "portable", "refit"} == {
         field.name for field in fields(TrainConfig)
     }
@@ -207,8 +220,10 @@ def test_the_schema_and_the_library_offer_the_same_choices() -> None:
     pooling = get_args(schema.Model.model_fields["pooling"].annotation)[0]
     assert get_args(schema.Model.model_fields["cell"].annotation) == tuple(CELLS)
     assert get_args(pooling) == tuple(POOLINGS)
-    assert get_args(schema.Train.model_fields["schedule"].annotation) == tuple(SCHEDULES)
-    assert get_args(schema.Train.model_fields["precision"].annotation) == PRECISIONS
+    assert get_args(schema.Pretrain.model_fields["softmax"].annotation) == tuple(SOFTMAXES)
+    for section in (schema.Train, schema.Pretrain):
+        assert get_args(section.model_fields["schedule"].annotation) == tuple(SCHEDULES)
+        assert get_args(section.model_fields["precision"].annotation) == PRECISIONS
 
 
 def test_every_key_has_a_comment_with_its_meaning() -> None:

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from sentiment.batches import pad_batch
 from sentiment.device import reads_bfloat16
 from sentiment.model import POOLINGS, Classifier
-from sentiment.recurrent import CELLS, SCANS, GruScan, Layer, TanhScan, mirror, tanh_
+from sentiment.recurrent import CELLS, SCANS, GruScan, Layer, TanhScan, align, mirror, read, side_by_side, tanh_
 from tests.conftest import random_reviews, small_model
 
 LENGTHS = [4, 9, 1, 6]
@@ -77,23 +77,70 @@ def test_the_written_out_gradient_is_the_numerical_one(scan: type[torch.autograd
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_directions_that_do_not_mix_are_two_networks(cell: str) -> None:
+    model = small_model(cell=cell, layers=2, mix_directions=False, pooling=("last",)).double()
+    batch = pad_batch(random_reviews(LENGTHS), torch.arange(len(LENGTHS)))
+    for review, length in enumerate(LENGTHS):
+        tokens = batch.tokens[:length, [review]]
+        pooled = []
+        for direction, sequence in enumerate((tokens, tokens.flip(0))):
+            states = model.embedding(sequence)
+            for layer in model.layers:
+                assert isinstance(layer, Layer)
+                states = layer.cells[direction](states)[0]
+            pooled.append(states[-1])
+        expected = model.output(torch.cat(pooled, dim=1)).squeeze(1)
+        torch.testing.assert_close(model(batch.tokens, batch.lengths)[[review]], expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_weights_side_by_side_read_as_those_of_the_module(cell: str, is_first: bool) -> None:
+    torch.manual_seed(0)
+    network, inputs = CELLS[cell](5, 8), torch.randn(7, 3, 5)
+    state = None if is_first else tuple(torch.randn(1, 3, 8) for _ in range(2 if cell == "lstm" else 1))
+    weights = list(network.parameters())
+    results = []
+    for drop in (None, lambda weight: weight):  # with the second they are cast and laid side by side
+        states, after = read(network, inputs, state, drop)
+        loss = states.square().sum() + sum(part.sum() for part in after)
+        results.append((states, after, torch.autograd.grad(loss, weights)))
+    torch.testing.assert_close(*results)
+
+
+def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -> None:
+    torch.manual_seed(0)
+    network, inputs = nn.LSTM(5, 8), torch.randn(7, 3, 5)
+    expected = network(inputs)[0]
+    first, *others = network.parameters()
+    weights = side_by_side([align(first), *others], torch.float32)
+    assert align(inputs).shape == (7, 3, 8)
+    assert align(align(inputs)).shape == (7, 3, 8)
+    zeros = torch.zeros(1, 3, 8)
+    found = torch.lstm(align(inputs), (zeros, zeros), weights, True, 1, 0.0, True, False, False)[0]
+    torch.testing.assert_close(found, expected)
+    places = [weight.data_ptr() for weight in weights]
+    sizes = [weight.nbytes for weight in weights]
+    assert places == [places[0] + sum(sizes[:number]) for number in range(len(weights))]
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> None:
     if cell == "lstm" and not reads_bfloat16():
         pytest.skip("oneDNN has no LSTM for bfloat16 on processors without AVX-512")
     torch.manual_seed(0)
-    layer = Layer(cell, 16, 24, bidirectional=True)
+    layer = Layer(cell, 16, 24, bidirectional=True, is_split=False)
     inputs = torch.randn(20, 8, 16)
     mirrored = torch.arange(19, -1, -1)[:, None].expand(20, 8)
 
-    def states_and_gradients() -> list[Tensor]:
+    def states_and_gradients(dtype: torch.dtype) -> list[Tensor]:
         layer.zero_grad()
-        states = layer(inputs, mirrored)
+        states = layer(inputs.to(dtype), mirrored)
+        assert states.dtype == dtype
         states.float().square().sum().backward()
         return [states.float()] + [weight.grad for weight in layer.parameters() if weight.grad is not None]
 
-    exact = states_and_gradients()
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = states_and_gradients()
+    exact, rounded = states_and_gradients(torch.float32), states_and_gradients(torch.bfloat16)
     assert len(exact) == len(rounded) == 9
     for value, near in zip(exact, rounded, strict=True):
         assert near.dtype == torch.float32
@@ -102,7 +149,7 @@ def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> N
 
 def test_one_step_is_read_too() -> None:
     for cell in CELLS:
-        layer = Layer(cell, 3, 4, bidirectional=True)
+        layer = Layer(cell, 3, 4, bidirectional=True, is_split=False)
         states = layer(torch.randn(1, 2, 3), torch.zeros(1, 2, dtype=torch.int64))
         states.sum().backward()
         assert states.shape == (1, 2, 8)

@@ -23,7 +23,6 @@ from sentiment.train import (
     Watch,
     average,
     batch_size_for,
-    rate_factor,
     train,
     train_on_all,
 )
@@ -294,16 +293,6 @@ def test_a_batch_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.Monke
         InputError, match=rf"^{work}: the GPU's memory is full; lower train\.tokens_at_once, now 1,000$"
     ):
         run(small_model())
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [("constant", [0.5, 1, 1, 1, 1]), ("linear", [0.5, 1, 1, 0.75, 0.25]), ("cosine", [0.5, 1, 1, 0.8536, 0.1464])],
-)
-def test_the_rate_rises_and_falls(schedule: str, expected: list[float]) -> None:
-    config = replace(CONFIG, warmup_share=1 / 3, schedule=schedule)
-    found = [rate_factor(step, 6, config) for step in (0, 1, 2, 3, 5)]
-    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_unfreezing_trains_one_part_more_each_epoch() -> None:

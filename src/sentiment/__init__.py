@@ -16,6 +16,7 @@ The modules, in the order in which the data meets them; each imports only from t
     ragged                           the same, from Arrow's lists into tensors and files
     vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
     batches                          padded batches of like length
+    precision                        what is computed in which dtype
     recurrent                        recurrent layers that read padded reviews exactly
     model                            the classifier
     behaviour                        short texts of one capability each
@@ -23,6 +24,7 @@ The modules, in the order in which the data meets them; each imports only from t
     gradients                        what reaches each time step and each token
     device, processes                the processor or GPU and its habits; several of them at one model
     objective                        what training minimises
+    schedule                         how a learning rate rises and falls
     language                         language models for a classifier to start from
     train, temperature               the training loop; how sure its model may be
     baseline, metrics                the linear model to beat; figures and curves

@@ -12,7 +12,6 @@ from sentiment.files import read_json, read_settings, replacing, sha256_of, writ
 from sentiment.model import Classifier, ModelConfig
 
 WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabulary.json"
-STARTING = ("embedding.", "layers.0.")  # what names of weights begin with that pretraining has trained
 
 
 def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
@@ -32,19 +31,25 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
         write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
 
 
-def save_start(path: Path, model: Classifier | None) -> None:
-    """Write the embeddings and the first layer of a model, or no weights, for others to start from."""
-    weights = model.state_dict() if model is not None else {}
-    save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items() if name.startswith(STARTING)})
+def save_start(path: Path, model: Classifier | None, layers: int) -> None:
+    """Write the embeddings and the lowest layers of a model, or no weights, for others to start from."""
+    weights = start_of(model, layers) if model is not None else {}
+    save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items()})
 
 
-def load_start(path: Path, model: Classifier) -> None:
-    """Put the embeddings and the first layer that `save_start` wrote into a model of the same shape."""
-    expected = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(STARTING)}
+def load_start(path: Path, model: Classifier, layers: int) -> None:
+    """Put the embeddings and the lowest layers that `save_start` wrote into a model of the same shape."""
+    expected = start_of(model, layers)
     weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
     if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
         raise InputError(f"{path}: is of a model of another shape; run the pretrain stage again")
     model.load_state_dict(weights, strict=False)
+
+
+def start_of(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
+    """Return the weights that pretraining trains: the embeddings and so many of the lowest layers."""
+    names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
 
 
 def load_checkpoint(folder: Path) -> Classifier:

@@ -33,15 +33,21 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return has_instructions and reads_bfloat16()
 
 
+def product_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of matrix products: that of the precision, or float32 where the device is slower in that."""
+    dtype: torch.dtype = getattr(torch, precision)
+    return torch.float32 if dtype == torch.bfloat16 and not multiplies_bfloat16(device) else dtype
+
+
 @cache
 def reads_bfloat16() -> bool:
     """Return whether oneDNN has an LSTM for bfloat16 on this processor, found by running one.
 
     oneDNN has none below AVX-512, nor where ONEDNN_MAX_CPU_ISA keeps oneDNN alone to fewer instructions.
     """
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
         try:
-            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+            nn.LSTM(1, 1, dtype=torch.bfloat16)(torch.zeros(1, 1, 1, dtype=torch.bfloat16))
         except RuntimeError:
             return False
     return True

@@ -62,6 +62,7 @@ class Stepwise(nn.Module):
     def __init__(self, network: nn.RNNBase) -> None:
         super().__init__()
         self.network = network
+        self.mode = network.mode  # which cell it is, as `recurrent.read` asks
         self.states: list[Tensor] = []  # T of (1, B, H)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, None]:

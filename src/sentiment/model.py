@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from sentiment.precision import Linear, wide
 from sentiment.recurrent import Layer
 
 
@@ -31,6 +32,7 @@ class ModelConfig:
     hidden_size: int  # H, of each direction
     layers: int  # L
     bidirectional: bool
+    mix_directions: bool  # each layer reads both directions of the one below; else each direction has its own layers
     pooling: tuple[str, ...]  # keys of POOLINGS, concatenated in this order
     dropout_embedding: float  # share of the embeddings' numbers dropped
     dropout_layers: float  # share dropped between two layers
@@ -51,18 +53,27 @@ class Classifier(nn.Module):
         self.dropout_output = Dropout(config.dropout_output)
         directions = 2 if config.bidirectional else 1
         width = directions * config.hidden_size  # D * H
-        inputs = [config.embedding_size] + [width] * (config.layers - 1)
+        is_split = config.bidirectional and not config.mix_directions  # of the layers above the first
+        above = (config.hidden_size if is_split else width, is_split)
+        inputs = [(config.embedding_size, False)] + [above] * (config.layers - 1)
         self.layers = nn.ModuleList(
-            Layer(config.cell, size, config.hidden_size, config.bidirectional) for size in inputs
+            Layer(config.cell, size, config.hidden_size, config.bidirectional, split) for size, split in inputs
         )
         self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, directions) for name in config.pooling)
         self.output = nn.Linear(width * len(config.pooling), 1)
         self.register_buffer("temperature", torch.ones(()))
 
-    def forward(self, tokens: Tensor, lengths: Tensor, shift: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        lengths: Tensor,
+        shift: Tensor | None = None,
+        products: torch.dtype | None = None,
+    ) -> Tensor:
         """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count.
 
-        A shift, (T, B, E), is added to the embeddings.
+        A shift, (T, B, E), is added to the embeddings. The matrix products between embeddings and pooled vector are in
+        the dtype `products`, or in that of the weights; the logits are always in the latter.
         """
         steps = torch.arange(len(tokens), device=tokens.device)[:, None]
         inside = steps < lengths  # (T, B)
@@ -70,13 +81,14 @@ class Classifier(nn.Module):
         states = self.dropout_embedding(self.embedding(tokens))  # (T, B, E)
         if shift is not None:
             states = states + shift
+        states = states.to(products or states.dtype)
         for number, layer in enumerate(self.layers):
             if number > 0:
                 states = self.dropout_layers(states)
             states = layer(states, mirrored)  # (T, B, D * H)
         pooled = torch.cat([pooling(states, inside) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
-        with torch.autocast(pooled.device.type, enabled=False):  # bfloat16 would leave a logit two or three digits
-            logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
+        # a narrower dtype would leave a logit two or three digits
+        logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
         return logits / self.temperature
 
     def parts(self) -> list[nn.Module]:
@@ -97,17 +109,23 @@ class Dropout(nn.Module):
     """Set a share of numbers to 0 and scale the rest up; nothing while evaluating (Srivastava et al. 2014).
 
     PyTorch's own draws a number of 64 bits for each on the CPU, one after the other, and so takes a third of a step of
-    training. Here each draw serves four, at 16 bits each; the share is rounded to a multiple of 1 / 65,536.
+    training. Here each draw serves four, at 16 bits each; the share is rounded to a multiple of 1 / 65,536. Variational
+    dropout draws once for all of the first dimension, which is time (Gal and Ghahramani 2016).
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, variational: bool = False) -> None:
         super().__init__()
         self.share = share
+        self.variational = variational
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop some of x, of any shape."""
         if not self.training or self.share == 0:
             return x
+        return x * self.drop(torch.ones_like(x[:1])) if self.variational else self.drop(x)
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Drop some of x, each number on its own."""
         if x.is_cuda:
             return nn.functional.dropout(x, self.share)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
@@ -139,7 +157,8 @@ class Mean(nn.Module):
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
         """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
-        return states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0) / inside.sum(dim=0)[:, None]
+        total = states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0, dtype=wide(states))
+        return total / inside.sum(dim=0)[:, None]
 
 
 class Max(nn.Module):
@@ -189,15 +208,15 @@ class Attention(nn.Module):
 
     def __init__(self, hidden_size: int, directions: int) -> None:
         super().__init__()
-        self.key = nn.Linear(hidden_size * directions, hidden_size)
-        self.query = nn.Linear(hidden_size, 1, bias=False)
+        self.key = Linear(hidden_size * directions, hidden_size)
+        self.query = Linear(hidden_size, 1, bias=False)
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
         """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
         scores = self.query(torch.tanh(self.key(states))).squeeze(2)  # (T, B)
-        weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0)  # (T, B)
+        weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0, dtype=wide(scores))  # (T, B)
         # One product a review, (1, T) by (T, D * H), instead of a weighted copy of all states.
-        return torch.bmm(weights.T[:, None, :], states.transpose(0, 1)).squeeze(1)
+        return torch.bmm(weights.to(states.dtype).T[:, None, :], states.transpose(0, 1)).squeeze(1)
 
 
 POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {

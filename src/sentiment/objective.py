@@ -38,12 +38,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.nn.parallel import DistributedDataParallel
 
 from sentiment.batches import Batch, pad_batch, parts_of
-from sentiment.device import multiplies_bfloat16
+from sentiment.device import product_dtype
 from sentiment.encoded import EncodedReviews
 from sentiment.model import Classifier
 from sentiment.processes import rank_and_count
-
-PRECISIONS = ("float32", "bfloat16")
 
 Loss = Callable[[Tensor], Tensor]  # of logits (B,), summed: ()
 
@@ -53,7 +51,7 @@ class ObjectiveConfig:
     """What the objective is, and how it is computed."""
 
     tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
-    precision: str  # of matrix products: one of PRECISIONS
+    precision: str  # of matrix products: one of precision.PRECISIONS
     adversarial: float  # w; 0: no such term
     virtual: float  # v; 0: no such term
     entropy: float  # h; 0: no such term
@@ -78,7 +76,7 @@ class Objective:
         self.unlabelled = unlabelled.to(device) if unlabelled is not None else None
         self.config = config
         self.device = device
-        self.autocast = autocast(config.precision, device)
+        self.products = product_dtype(config.precision, device)
         counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
         self.radius = self.measure_radius()
@@ -126,8 +124,7 @@ class Objective:
         """Add the gradient of the weighted loss of a batch, its embeddings shifted; return that loss, ()."""
         # DistributedDataParallel puts the mean over processes in place of the gradients: once, at the last step.
         with self.shared.no_sync() if self.shared and not is_last else nullcontext():
-            with self.autocast:
-                logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift)
+            logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift, self.products)
             weighted = weight * loss(logits)
             weighted.backward()
         return weighted.detach()
@@ -135,8 +132,7 @@ class Objective:
     def away_from_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most; adds no gradient."""
         shift = self.no_shift(batch)
-        with self.autocast:
-            logits = self.model(batch.tokens, batch.lengths, shift)
+        logits = self.model(batch.tokens, batch.lengths, shift, self.products)
         (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
         return logits.detach(), self.worst_shift(gradient, batch)
 
@@ -178,9 +174,3 @@ def direction(gradient: Tensor) -> Tensor:
     """Return (T, B, E) scaled so that each review's part, (T, E), is of Euclidean norm 1, or 0 where it was 0."""
     norms: Tensor = torch.linalg.vector_norm(gradient, dim=(0, 2), keepdim=True)
     return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny)
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Compute matrix products in bfloat16 where that is asked for and the device has instructions for it."""
-    enabled = precision == "bfloat16" and multiplies_bfloat16(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

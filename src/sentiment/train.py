@@ -30,6 +30,7 @@ from sentiment.objective import Objective, ObjectiveConfig
 from sentiment.predict import predict_logits
 from sentiment.processes import rank_and_count, stack_over_processes, sum_over_processes
 from sentiment.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
+from sentiment.schedule import rate_factor
 
 SECONDS_TO_SAVE = 120.0  # between two savings within an epoch
 STEPS_TO_LOOK = 16  # between two looks at the clock
@@ -47,7 +48,7 @@ class TrainConfig(ObjectiveConfig):
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # at its peak
     warmup_share: float  # share of all steps in which the rate rises from 0
-    schedule: str  # a key of SCHEDULES: how the rate falls afterwards
+    schedule: str  # a key of schedule.SCHEDULES: how the rate falls afterwards
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
     clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
     freeze_embeddings: bool  # keep the word vectors as they came
@@ -78,13 +79,6 @@ class Epoch(NamedTuple):
 
 
 Watch = Callable[[list[Tensor], int], Iterable[Tensor]]  # shows the batches of an epoch going by
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {  # factor of the rate, by the share of steps done since the warm-up
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-}
 
 NO_ROWS = {"rows": torch.empty(0, len(Epoch._fields), dtype=torch.float64)}
 
@@ -240,10 +234,9 @@ class Training:
                 is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
                 if self.device.type == "cpu" or is_time or position == len(batches):
                     check(self.first_bad, number, batches)
+                factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
                 for depth, group in enumerate(self.optimizer.param_groups):
-                    group["lr"] = (
-                        config.learning_rate * config.rate_decay**depth * rate_factor(self.step, steps, config)
-                    )
+                    group["lr"] = config.learning_rate * config.rate_decay**depth * factor
                 self.optimizer.step()
                 self.step += 1
                 if self.averaged is not self.model:
@@ -335,11 +328,3 @@ def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
             "train.learning_rate, train.clip_norm, or the weights train.adversarial and train.virtual "
             f"(its reviews, among the labelled ones and from 0: {rows})"
         )
-
-
-def rate_factor(step: int, steps: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step, from 0 to `steps`, as a share of its peak."""
-    warmup = round(config.warmup_share * steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    return SCHEDULES[config.schedule]((step - warmup) / max(1, steps - warmup))
