@@ -4,6 +4,7 @@ Both are taken from a copy of the model in float64, with dropout off, on the CPU
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +66,12 @@ class Stepwise(nn.Module):
         self.mode = network.mode  # which cell it is, as `recurrent.read` asks
         self.states: list[Tensor] = []  # T of (1, B, H)
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
-        """Read inputs (T, B, I) and return states (T, B, H)."""
-        carried = None
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read inputs (T, B, I); return states (T, B, H) and the state to carry on, as the network does."""
         for step in inputs:
-            _, carried = self.network(step[None], carried)
-            self.states.append(carried[0] if isinstance(carried, tuple) else carried)  # an LSTM carries h and c
-        return torch.cat(self.states), None
+            _, state = self.network(step[None], state)
+            self.states.append(state[0] if isinstance(state, tuple) else state)  # an LSTM carries h and c
+        return torch.cat(self.states), state
 
 
 def _exact(model: Classifier) -> Classifier:
