@@ -204,7 +204,7 @@ class Reader:
         device: torch.device,
         saved: Saved | None = None,
     ) -> None:
-        """Take the embeddings and the first layer of `model`, to be trained in place, and what `saved` holds.
+        """Take the embeddings and the lowest layers of `model`, to be trained in place, and what `saved` holds.
 
         `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
         """
