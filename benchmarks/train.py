@@ -9,7 +9,8 @@ file, and its speed is real tokens a second, padding not counted. The peak is th
 measured in the same run; the fraction of it counts the products of the network on real tokens alone. The last line is
 JSON.
 
-On CUDA a table over hidden and batch sizes follows, and the kernels that ran. It needs torch, numpy and safetensors.
+On CUDA a table over hidden and batch sizes follows, and the kernels that ran. Both loops run as the stages do, without
+TF32, so that the peak of float32 is an IEEE product compared with IEEE kernels. It needs torch, numpy and safetensors.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import stages  # noqa: F401, puts the library on the path
 from sentiment.batches import shuffled_rows
-from sentiment.device import multiplies_bfloat16, tune_memory
+from sentiment.device import choose_device, multiplies_bfloat16, tune_memory
 from sentiment.encoded import EncodedReviews, load_encoded
 from sentiment.model import ModelConfig, initial_model
 from sentiment.precision import PRECISIONS
@@ -121,9 +122,10 @@ def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainCo
     return len(part) / epoch.reviews_per_second
 
 
-def own_process() -> ProcessPoolExecutor:
+def own_process(device: torch.device) -> ProcessPoolExecutor:
     """Return a process that has inherited nothing: what one loop asks of the C library is not to serve the other."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    set_up = choose_device if device.type == "cuda" else None
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=set_up)
 
 
 def embeddings_for(reviews: EncodedReviews) -> Tensor:
@@ -200,7 +202,9 @@ def main() -> None:
     parser.add_argument("--kernels", action="store_true", help="show which kernels ran")
     arguments = parser.parse_args()
 
-    device = torch.device(arguments.device)
+    device = choose_device() if arguments.device == "cuda" else torch.device("cpu")
+    if device.type != arguments.device:
+        parser.error("there is no GPU")
     reviews = load_encoded(arguments.tensors, vocabulary_size=2**31)  # of any vocabulary
     lengths = reviews.lengths
     config = replace(TRAINING, precision=arguments.precision)
@@ -211,7 +215,10 @@ def main() -> None:
         settings = replace(config, batch_size=batch_size)
         random = choose(reviews, torch.randperm(len(reviews))[: arguments.reviews])
         alike = part_of_epoch(reviews, arguments.reviews, batch_size)
-        loops = {"textbook": (own_process(), time_textbook, random), "ours": (own_process(), time_ours, alike)}
+        loops = {
+            "textbook": (own_process(device), time_textbook, random),
+            "ours": (own_process(device), time_ours, alike),
+        }
         speeds: dict[str, list[float]] = {name: [] for name in loops}
         for number in range(rounds + 1):
             for name, (process, loop, part) in loops.items():

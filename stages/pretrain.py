@@ -11,7 +11,7 @@ def pretrain(params: Params) -> None:
     import math
 
     from sentiment.checkpoint import save_start
-    from sentiment.device import choose_device, repeat_exactly, tune_memory
+    from sentiment.device import choose_device, tune_memory
     from sentiment.encoded import PADDING, join_encoded, load_embeddings, load_encoded
     from sentiment.files import write_csv, write_json
     from sentiment.language import LanguageConfig, Reader
@@ -23,7 +23,6 @@ def pretrain(params: Params) -> None:
     if settings.enabled:
         tune_memory()
         device = choose_device()
-        repeat_exactly(device)
         embeddings = load_embeddings(EMBEDDINGS)
         vocabulary_size, embedding_size = embeddings.shape
         lowest_layers = ModelConfig(

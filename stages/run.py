@@ -31,8 +31,10 @@ def run(stage: Callable[[Params], None]) -> None:
     """
     with one_line_errors():
         params = read_params()
-        if params.train.portable and platform.machine() in {"x86_64", "AMD64"}:
-            os.environ.update(PORTABLE)
+        if params.train.portable:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # hides all GPUs from PyTorch, which is not imported yet
+            if platform.machine() in {"x86_64", "AMD64"}:
+                os.environ.update(PORTABLE)
         stage(params)
 
 

@@ -23,7 +23,7 @@ def train(params: Params) -> None:
     import torch
 
     from sentiment.checkpoint import load_start, save_checkpoint
-    from sentiment.device import choose_device, multiplies_bfloat16, repeat_exactly, tune_memory
+    from sentiment.device import choose_device, multiplies_bfloat16, tune_memory
     from sentiment.encoded import (
         LABELLED_DTYPES,
         join_encoded,
@@ -46,7 +46,6 @@ def train(params: Params) -> None:
         return
     tune_memory()
     device = choose_device()
-    repeat_exactly(device)
     embeddings = load_embeddings(EMBEDDINGS)
     vocabulary_size, embedding_size = embeddings.shape
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}

@@ -1,13 +1,17 @@
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from sentiment.device import choose_device, multiplies_bfloat16
+from sentiment.device import choose_device, memory_for, multiplies_bfloat16
+from sentiment.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBED = """
@@ -16,6 +20,29 @@ from sentiment.device import reads_bfloat16
 
 before = torch.get_rng_state()
 print(reads_bfloat16(), torch.equal(torch.get_rng_state(), before))
+"""
+SET_UP = """
+import json, os
+import torch
+from sentiment.device import choose_device
+
+asked = []
+torch.cuda.is_available, torch.cuda.device_count, torch.cuda.set_device = lambda: True, lambda: 2, asked.append
+device = choose_device()
+with torch.backends.cudnn.flags(enabled=False):  # reads all flags, and fails where they contradict each other
+    pass
+print(json.dumps({
+    "devices": [str(device), *map(str, asked)],
+    "environment": [os.environ.get(name) for name in ("CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE")],
+    "deterministic": torch.are_deterministic_algorithms_enabled(),
+    "warns only": torch.is_deterministic_algorithms_warn_only_enabled(),
+    "fills memory": torch.utils.deterministic.fill_uninitialized_memory,
+    "precisions": [
+        torch.backends.cudnn.rnn.fp32_precision,
+        torch.backends.cudnn.conv.fp32_precision,
+        torch.backends.cuda.matmul.fp32_precision,
+    ],
+}))
 """
 FREED = """
 import sys
@@ -49,6 +76,80 @@ def test_freed_memory_is_kept() -> None:
 
 def test_the_device_is_a_gpu_where_there_is_one() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"), [({}, [":16:8", "128"]), ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, [":4096:8", None])]
+)
+def test_a_gpu_is_set_up_for_equal_bits_and_true_float32_without_a_warning(
+    given: dict[str, str], environment: list[str | None]
+) -> None:
+    said = json.loads(
+        subprocess.check_output(
+            [sys.executable, "-W", "error", "-c", SET_UP],
+            cwd=ROOT / "src",
+            env={
+                **os.environ,
+                "LOCAL_RANK": "1",
+                "LOCAL_WORLD_SIZE": "2",
+                "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+                **given,
+            },
+        )
+    )
+    assert said["devices"] == ["cuda:1", "cuda:1"]
+    assert said["environment"] == environment
+    assert (said["deterministic"], said["warns only"], said["fills memory"]) == (True, True, False)
+    assert "tf32" not in said["precisions"]
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(InputError, match=r"^train\.processes is 3, but there are 2 GPUs; lower it$"):
+        choose_device()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    ],
+)
+def test_a_full_memory_is_named_whichever_library_ran_out(error: RuntimeError) -> None:
+    message = r"^batch 3: the GPU's memory is full; lower train\.tokens_at_once$"
+    with pytest.raises(InputError, match=message), memory_for("batch 3", "train.tokens_at_once"):
+        raise error
+    message = "^scoring: the GPU's memory is full; free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command$"
+    with pytest.raises(InputError, match=message), memory_for("scoring"):
+        raise error
+
+
+def test_another_error_is_not_taken_for_a_full_memory() -> None:
+    error = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSetStream(handle, stream)`")
+    with pytest.raises(RuntimeError) as raised, memory_for("batch 3"):
+        raise error
+    assert raised.value is error
+
+
+def test_bfloat16_is_asked_of_the_gpu_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    able, current = [True, False], [0]
+
+    @contextmanager
+    def switched_to(device: torch.device) -> Iterator[None]:
+        current.append(device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", switched_to)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able[current[-1]])
+    assert [multiplies_bfloat16(torch.device("cuda", number)) for number in range(2)] == able
 
 
 @pytest.mark.parametrize(

@@ -15,29 +15,40 @@ from stages.run import run
 def stage(params):
     import os
     import torch
+    print(repr(os.environ.get("CUDA_VISIBLE_DEVICES")), torch.cuda.is_available())
     print(torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), os.environ.get("MKL_CBWR"))
 
 run(stage)
 """
 
 
-@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="there are no such instructions elsewhere")
-def test_libraries_are_kept_to_avx2_and_one_thread_if_that_is_asked_for(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What the stage above prints, line by line, with `train.portable` and without."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    said = {}
+    folder = tmp_path_factory.mktemp("portable")
+    lines = {}
     for portable in ("true", "false"):
-        (tmp_path / "params.yaml").write_text(
-            text.replace("portable: true ", f"portable: {portable} "), encoding="utf-8"
-        )
-        said[portable] = subprocess.check_output(
+        (folder / "params.yaml").write_text(text.replace("portable: true ", f"portable: {portable} "), encoding="utf-8")
+        lines[portable] = subprocess.check_output(
             [sys.executable, "-c", STAGE],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "0"},
             text=True,
-        )
-    assert said["true"] == "1 AVX2 COMPATIBLE\n"
-    assert said["false"].startswith("2 ")
-    assert said["false"].endswith(" None\n")
+        ).splitlines()
+    return lines
+
+
+def test_portable_means_the_cpu(said: dict[str, list[str]]) -> None:
+    assert said["true"][0] == "'' False"
+    assert said["false"][0].startswith("'0' ")
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="there are no such instructions elsewhere")
+def test_libraries_are_kept_to_avx2_and_one_thread_if_that_is_asked_for(said: dict[str, list[str]]) -> None:
+    assert said["true"][1] == "1 AVX2 COMPATIBLE"
+    assert said["false"][1].startswith("2 ")
+    assert said["false"][1].endswith(" None")
 
 
 @pytest.fixture(scope="module")

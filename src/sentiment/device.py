@@ -13,10 +13,30 @@ from sentiment.errors import InputError
 
 
 def choose_device() -> torch.device:
-    """Return the CUDA device of this process if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """Return the GPU of this process if there is one, else the CPU, set up to give the same bits each time.
+
+    Call this before any work on the device. A GPU is also set up to compute float32 in float32, not in TF32; an
+    operation without a deterministic implementation warns. A CPU needs no setting up. Raises InputError if the GPU's
+    memory is full, or if torchrun started more processes on this machine than it has GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes > gpus:
+        raise InputError(f"train.processes is {processes}, but there are {gpus} GPUs; lower it")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    # cuBLAS is deterministic with :16:8 or :4096:8, and cuDNN's recurrent layers with :16:8 or :4096:2.
+    if os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8") == ":16:8":
+        os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", "128")  # KiB: 8 times 16; PyTorch warns if this one is larger
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 bits. There is a newer way to forbid that,
+    # `fp32_precision`, after which reading these two flags is an error, also in PyTorch's torch.backends.cudnn.flags.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with memory_for(f"starting {device}"):
+        torch.cuda.set_device(device)
+    return device
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -25,7 +45,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     A processor whose instructions are kept to AVX2, by PyTorch's `ATEN_CPU_CAPABILITY`, has none.
     """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     able = torch.cpu.get_capabilities()
@@ -53,27 +74,32 @@ def reads_bfloat16() -> bool:
     return True
 
 
-@contextmanager
-def memory_for(work: str, remedy: str) -> Iterator[None]:
-    """Raise InputError, which names the work and the parameter to lower, where a GPU's memory does not suffice for it.
+# Texts of PyTorch's errors when a GPU's memory is full; only the first has a class of its own. cuBLAS calls a handle
+# "not initialized" when there is no memory for it. cuDNN 9 says DEVICE_ALLOCATION_FAILED, cuDNN 8 ALLOC_FAILED.
+MEMORY_IS_FULL = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
 
-    Memory of a CPU is the operating system's to give, and to take back: it may end a process that asks for too much.
+
+@contextmanager
+def memory_for(work: str, lower: str | None = None) -> Iterator[None]:
+    """Raise InputError, which names the work and the parameter to lower, if a GPU's memory is full meanwhile.
+
+    Without a parameter to lower, the error says to free memory or to use the CPU. A full memory of the CPU is left to
+    the operating system, which may end a process that asks for too much.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"{work}: the GPU's memory is full; lower {remedy}") from error
-
-
-def repeat_exactly(device: torch.device) -> None:
-    """Ask CUDA for the same bits each time; a CPU gives them anyway, with one number of threads.
-
-    To be called before any work on the device. An operation that cannot comply warns.
-    """
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in MEMORY_IS_FULL):
+            raise
+        remedy = f"lower {lower}" if lower else "free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command"
+        raise InputError(f"{work}: the GPU's memory is full; {remedy}") from error
 
 
 def tune_memory() -> None:

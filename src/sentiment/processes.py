@@ -50,15 +50,13 @@ def is_launched() -> bool:
 def joined(device: torch.device, count: int) -> Iterator[int]:
     """Join the other processes, if torchrun started this one, yield its rank, and take leave of them at the end.
 
-    Raises InputError if they are not `count`, or more than there are GPUs.
+    Raises InputError if they are not `count`.
     """
     if not is_launched():
         yield 0
         return
     if count != int(os.environ["WORLD_SIZE"]):
         raise InputError(f"train.processes is {count}, but torchrun started {os.environ['WORLD_SIZE']}; let them agree")
-    if device.type == "cuda" and count > torch.cuda.device_count():
-        raise InputError(f"train.processes is {count}, but there are {torch.cuda.device_count()} GPUs; lower it")
     signal.signal(signal.SIGTERM, leave)  # so that nothing stays half-written
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
