@@ -28,7 +28,7 @@ from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.objective import Objective, ObjectiveConfig
 from sentiment.predict import predict_logits
-from sentiment.processes import rank_and_count, stack_over_processes, sum_over_processes
+from sentiment.processes import first_says, rank_and_count, stack_over_processes, sum_over_processes
 from sentiment.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
 
 SECONDS_TO_SAVE = 120.0  # between two savings within an epoch
@@ -54,6 +54,11 @@ class TrainConfig(ObjectiveConfig):
     unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
     rate_decay: float  # factor of the learning rate from each part to the one below it (the same)
     averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
+
+    @property
+    def bound_on_memory(self) -> str:
+        """Return the name and the value of the parameter that bounds memory."""
+        return f"train.tokens_at_once, now {self.tokens_at_once:,}"
 
 
 class Pass(NamedTuple):
@@ -114,7 +119,8 @@ def train(
     while not is_over(epochs, config):
         done = next(passes)
         started = time.perf_counter()
-        validation_loss, validation_accuracy = validate(done.model, validation, device)
+        with memory_for(f"epoch {done.number}, validation", config.bound_on_memory):
+            validation_loss, validation_accuracy = validate(done.model, validation, device, config.tokens_at_once)
         epoch = Epoch(
             number=done.number,
             train_loss=done.train_loss,
@@ -168,6 +174,7 @@ def train_on_all(
 class Training:
     """A model that is being trained, and all that it takes to go on with that in another process."""
 
+    @memory_for("moving the model and the reviews to the GPU")
     def __init__(
         self,
         model: Classifier,
@@ -227,31 +234,31 @@ class Training:
                 self.optimizer.zero_grad()
                 work = f"epoch {number}, batch {position} of {len(batches)}, {len(rows)} reviews"
                 longest = f"the longest of {self.lengths[rows].max():,} tokens"
-                with memory_for(f"{work}, {longest}", f"train.tokens_at_once, now {config.tokens_at_once:,}"):
+                with memory_for(f"{work}, {longest}", config.bound_on_memory):
                     loss = self.objective.backward(rows, next(beside))
-                for weight in still:
-                    weight.grad = None  # so that the optimizer passes it by
-                # the gradient is of all terms of the objective, the loss of the first alone
-                norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
-                if config.clip_norm is not None:
-                    nn.utils.clip_grads_with_norm_(self.model.parameters(), config.clip_norm, norm)
-                is_bad = ~(loss.isfinite() & norm.isfinite())
-                self.first_bad = torch.where((self.first_bad == 0) & is_bad, position, self.first_bad)
-                is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
-                if self.device.type == "cpu" or is_time or position == len(batches):
-                    check(self.first_bad, number, batches)
-                for depth, group in enumerate(self.optimizer.param_groups):
-                    group["lr"] = (
-                        config.learning_rate * config.rate_decay**depth * rate_factor(self.step, steps, config)
-                    )
-                self.optimizer.step()
-                self.step += 1
-                if self.averaged is not self.model:
-                    # keeps less at first, so that the untrained weights are soon forgotten
-                    average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
-                self.loss_sum += loss * len(rows)
-                if is_time:
-                    self.save()
+                    for weight in still:
+                        weight.grad = None  # so that the optimizer passes it by
+                    # the gradient is of all terms of the objective, the loss of the first alone
+                    norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
+                    if config.clip_norm is not None:
+                        nn.utils.clip_grads_with_norm_(self.model.parameters(), config.clip_norm, norm)
+                    is_bad = ~(loss.isfinite() & norm.isfinite())
+                    self.first_bad = torch.where((self.first_bad == 0) & is_bad, position, self.first_bad)
+                    is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
+                    if self.device.type == "cpu" or is_time or position == len(batches):
+                        check(self.first_bad, number, batches)
+                    for depth, group in enumerate(self.optimizer.param_groups):
+                        group["lr"] = (
+                            config.learning_rate * config.rate_decay**depth * rate_factor(self.step, steps, config)
+                        )
+                    self.optimizer.step()
+                    self.step += 1
+                    if self.averaged is not self.model:
+                        # keeps less at first, so that the untrained weights are soon forgotten
+                        average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
+                    self.loss_sum += loss * len(rows)
+                    if is_time:
+                        self.save()
             train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
             done = sum(len(rows) for rows in batches[begun:])
             self.loss_sum, self.first_bad = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_bad)
@@ -259,8 +266,7 @@ class Training:
 
     def is_time(self) -> bool:
         """Return whether the last state was saved long ago, by the clock of the first process."""
-        late = self.rank == 0 and time.monotonic() - self.saved_at >= SECONDS_TO_SAVE
-        return self.saved is not None and bool(sum_over_processes(torch.tensor(float(late), device=self.device)))
+        return self.saved is not None and first_says(time.monotonic() - self.saved_at >= SECONDS_TO_SAVE)
 
     def save(self) -> None:
         """Save all that it takes to go on from here; each process gives its share, and the first one writes."""
@@ -307,10 +313,12 @@ def endless_batches(reviews: EncodedReviews, batch_size: int, seed: int) -> Iter
         yield from shuffled_rows(reviews.lengths, batch_size, generator)
 
 
-def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
+def validate(
+    model: Classifier, reviews: EncodedReviews, device: torch.device, tokens_at_once: int
+) -> tuple[float, float]:
     """Return the mean loss, in nats, and the accuracy on N reviews, of which each process scores its share."""
     rank, processes = rank_and_count()
-    logits = predict_logits(model, reviews, device, share=slice(rank, None, processes))
+    logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
     logits = sum_over_processes(logits.to(device)).cpu()
     labels = reviews.labels.float()
     accuracy = ((logits > 0) == (labels > 0)).float().mean()
