@@ -69,7 +69,7 @@ def train_plainly(
             optimizer.step()
             total += loss.item() * len(rows)
         trained = time.perf_counter()
-        validation_loss, validation_accuracy = validate(network, validation, CPU)
+        validation_loss, validation_accuracy = validate(network, validation, CPU, config.tokens_at_once)
         epoch = Epoch(
             number=number,
             train_loss=total / len(training),

@@ -14,7 +14,7 @@ def evaluate(params: Params) -> None:
     from sentiment.behaviour import read_cases, shares_passed
     from sentiment.checkpoint import VOCABULARY_NAME, check_vocabulary, load_checkpoint
     from sentiment.corpus import read_corpus
-    from sentiment.device import choose_device, tune_memory
+    from sentiment.device import choose_device, memory_for, tune_memory
     from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
     from sentiment.files import replacing, write_csv, write_json
     from sentiment.gradients import gradient_by_distance
@@ -28,7 +28,8 @@ def evaluate(params: Params) -> None:
     reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     labels = reviews.labels.numpy()
     device = choose_device()
-    logits = predict_logits(model, reviews, device).double().numpy()
+    with memory_for("scoring the test reviews"):
+        logits = predict_logits(model, reviews, device).double().numpy()
     probability_of = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
     all_ids = read_corpus(CORPUS, ["id"])["id"]
     ids = [all_ids[row] for row in load_tensors(ROWS, ROW_DTYPES)["test"].tolist()]
@@ -40,8 +41,10 @@ def evaluate(params: Params) -> None:
     cases = read_cases(BEHAVIOUR)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
     encoded_cases = to_tensors(encode_texts(cases.texts, vocabulary, rules))
+    with memory_for("scoring the behavioural tests"):
+        case_logits = predict_logits(model, encoded_cases, device).numpy()
     called_positive = {
-        "model": predict_logits(model, encoded_cases, device).numpy() > 0,
+        "model": case_logits > 0,
         "baseline": probability_of["behaviour"].numpy() > 0.5,
     }
     low, high = metrics.accuracy_interval(correct)

@@ -89,7 +89,7 @@ def check_texts(texts: Texts) -> None:
 def predict(texts: Texts, folder: Path) -> list[float]:
     """Return, for each text, the probability that it is positive, from the model in a folder."""
     from sentiment.checkpoint import VOCABULARY_NAME, load_checkpoint
-    from sentiment.device import choose_device
+    from sentiment.device import choose_device, memory_for
     from sentiment.predict import predict_logits
     from sentiment.ragged import to_tensors
     from sentiment.vocabulary import encode_texts, load_vocabulary
@@ -97,7 +97,8 @@ def predict(texts: Texts, folder: Path) -> list[float]:
     model = load_checkpoint(folder)
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
     reviews = to_tensors(encode_texts(list(texts.values()), vocabulary, rules))
-    probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
+    with memory_for("scoring the texts"):
+        probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
     return probabilities
 
 

@@ -11,7 +11,7 @@ def pretrain(params: Params) -> None:
     import math
 
     from sentiment.checkpoint import save_start
-    from sentiment.device import choose_device, tune_memory
+    from sentiment.device import choose_device, memory_for, tune_memory
     from sentiment.encoded import PADDING, join_encoded, load_embeddings, load_encoded
     from sentiment.files import write_csv, write_json
     from sentiment.language import LanguageConfig, Reader
@@ -42,16 +42,17 @@ def pretrain(params: Params) -> None:
         text = join_encoded(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
         (saved,) = saved_states("pretrain", params, "models")
-        for reading in Reader(model, text, PADDING, config, device, saved).read():
-            losses = {"train": reading.train_loss, "held_out": reading.held_out_loss}
-            perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
-            print(
-                f"epoch {reading.epochs:.1f}/{config.epochs}  perplexity {perplexities['train']:.2f}  "
-                f"held out {perplexities['held_out']:.2f}  {reading.seconds:.1f} s",
-                flush=True,
-            )
-            for name, value in {"epochs": round(reading.epochs, 3), **perplexities}.items():
-                curve[name].append(value)
+        with memory_for("pretraining"):
+            for reading in Reader(model, text, PADDING, config, device, saved).read():
+                losses = {"train": reading.train_loss, "held_out": reading.held_out_loss}
+                perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
+                print(
+                    f"epoch {reading.epochs:.1f}/{config.epochs}  perplexity {perplexities['train']:.2f}  "
+                    f"held out {perplexities['held_out']:.2f}  {reading.seconds:.1f} s",
+                    flush=True,
+                )
+                for name, value in {"epochs": round(reading.epochs, 3), **perplexities}.items():
+                    curve[name].append(value)
         figures = {"perplexity": perplexities["held_out"], "train_perplexity": perplexities["train"]}
     write_csv(PERPLEXITY, curve)
     save_start(PRETRAINED, model, settings.layers)

@@ -32,13 +32,16 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
         if path in [saved.path for saved in states]:
             print(f"going on from {path}", flush=True)
         elif are_alone:
-            print(f"{path}: is of other data, parameters or code than now; begun anew", flush=True)
+            print(f"{path}: ignored: saved with other data, parameters, code or hardware; starting over", flush=True)
             remove(path)
     return states
 
 
 def digest_of_inputs(stage: str, params: Params) -> str:
-    """Return a digest of what dvc.yaml says the stage depends on, of PyTorch's version and the kind of device."""
+    """Return a digest of all that decides the bits of a stage's outputs.
+
+    These are the dependencies and parameters in dvc.yaml, the versions of PyTorch and cuDNN, and the hardware.
+    """
     import torch
 
     from sentiment.files import sha256_of
@@ -48,8 +51,13 @@ def digest_of_inputs(stage: str, params: Params) -> str:
         "deps": {path: sha256_of(Path(path)) for path in entry["deps"]},
         "params": {key: value_of(params, key) for key in entry["params"]},
         "torch": torch.__version__,
-        "cuda": torch.cuda.is_available(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
     }
+    if torch.cuda.is_available():
+        # all GPUs' names, so that processes with a GPU each agree
+        names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
+        inputs |= {"gpus": sorted(names), "cudnn": torch.backends.cudnn.version()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

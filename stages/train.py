@@ -23,7 +23,7 @@ def train(params: Params) -> None:
     import torch
 
     from sentiment.checkpoint import load_start, save_checkpoint
-    from sentiment.device import choose_device, multiplies_bfloat16, tune_memory
+    from sentiment.device import choose_device, memory_for, multiplies_bfloat16, tune_memory
     from sentiment.encoded import (
         LABELLED_DTYPES,
         join_encoded,
@@ -72,7 +72,7 @@ def train(params: Params) -> None:
                 "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
             )
 
-    with joined(device, params.train.processes) as rank:
+    with joined(device, params.train.processes) as rank, memory_for("training"):
         chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
@@ -81,7 +81,7 @@ def train(params: Params) -> None:
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
             best = fit(model, training, validation, config, device, report, progress, unlabelled, chosen)
-        logits = predict_logits(model, validation, device).double().numpy()
+        logits = predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
             model = new_model()

@@ -66,7 +66,8 @@ def test_a_state_of_other_inputs_is_named_and_not_used(undisturbed: Clone) -> No
     other = undisturbed.folder / "resume" / "train" / f"{'0' * 64}-chosen.state"
     other.parent.mkdir(parents=True, exist_ok=True)
     other.write_bytes(b"of another run")
-    assert f"{Path(*other.parts[-3:])}: is of other data" in undisturbed.run(sys.executable, "-m", "stages.train")
+    said = undisturbed.run(sys.executable, "-m", "stages.train")
+    assert f"{Path(*other.parts[-3:])}: ignored: saved with other data, parameters, code or hardware; starting" in said
     assert not other.exists()
     assert undisturbed.digests() == before
 

@@ -200,3 +200,20 @@ def test_two_readings_give_the_same_bits() -> None:
         list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("place", "work"),
+    [
+        ("sentiment.language.LanguageModels.forward", r"epoch 1, window 1 of \d+"),
+        ("sentiment.language.judge", r"epoch 1, window \d+ of \d+, judging the reviews held out"),
+    ],
+)
+def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+
+    monkeypatch.setattr(place, refuse)
+    message = rf"^{work}: the GPU's memory is full; lower pretrain\.window or pretrain\.streams, now 4$"
+    with pytest.raises(InputError, match=message):
+        list(Reader(small_model(), counting_reviews(60), BOUNDARY, CONFIG, CPU).read())

@@ -57,6 +57,38 @@ def test_outputs_are_the_same_bytes_in_other_surroundings(
     assert twin.digests() == sample.digests()
 
 
+WITHOUT_MEMORY = """
+import importlib, sys
+import stages.run
+import torch
+from sentiment.model import Classifier
+
+def refuse(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+Classifier.forward = refuse
+stages.run.run(getattr(importlib.import_module(f"stages.{sys.argv[1]}"), sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("train", r"epoch 1, batch 1 of \d+, .*: the GPU's memory is full; lower train\.tokens_at_once, now 32,768"),
+        (
+            "evaluate",
+            "scoring the test reviews: the GPU's memory is full; free it, or use the CPU by CUDA_VISIBLE_DEVICES=",
+        ),
+    ],
+)
+def test_a_gpu_without_memory_is_named_in_one_line_and_costs_nothing(sample: Clone, stage: str, line: str) -> None:
+    before = sample.digests()
+    said = sample.run(sys.executable, "-c", WITHOUT_MEMORY, stage, status=1)
+    assert re.match(f"error: {line}", said.splitlines()[-1])
+    assert "Traceback" not in said
+    assert sample.digests() == before
+
+
 BUSY = re.compile("is busy|Unable to acquire lock")
 
 

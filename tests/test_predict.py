@@ -149,6 +149,17 @@ def test_an_output_that_is_closed_is_named(model: str, monkeypatch: pytest.Monke
         main(["--model", model, "good"])
 
 
+def test_texts_that_a_gpu_has_no_memory_for_may_go_to_the_cpu(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    monkeypatch.setattr("sentiment.model.Classifier.forward", refuse)
+    with pytest.raises(
+        InputError, match=r"^scoring the texts: the GPU's memory is full; free it, or use the CPU by CUDA_"
+    ):
+        main(["--model", model, "good"])
+
+
 def test_a_model_whose_vocabulary_does_not_fit_its_weights_is_refused(model: str, tmp_path: Path) -> None:
     vocabulary = fit_vocabulary(Counter(["good"]), 9, 1)
     save_vocabulary(tmp_path / "words", vocabulary, TokenRules(True, False, None))

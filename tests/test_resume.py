@@ -5,6 +5,9 @@ import torch
 
 from sentiment.errors import InputError
 from sentiment.resume import Saved
+from stages.params import read_params
+from stages.resume import digest_of_inputs
+from tests.clone import ROOT
 
 GROUPS = {"model": {"weight": torch.arange(6.0).view(2, 3).T, "steps": torch.tensor(3)}, "random": {}}
 
@@ -40,3 +43,34 @@ def test_one_wrong_bit_is_noticed(tmp_path: Path, place: int) -> None:
         saved.path.write_bytes(wrong)
         with pytest.raises(InputError, match=r"some\.state: is damaged; delete it, and the same command begins"):
             saved.load()
+
+
+def test_a_state_belongs_to_the_hardware_that_saved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "code.py").touch()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  train:\n    deps: [code.py]\n    params: [train.seed]\n")
+    monkeypatch.chdir(tmp_path)
+    params = read_params()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def digest() -> str:
+        assert digest_of_inputs("train", params) == digest_of_inputs("train", params)
+        return digest_of_inputs("train", params)
+
+    digests = [digest()]
+    (tmp_path / "code.py").write_text("pass\n")
+    digests.append(digest())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    digests.append(digest())
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "of tomorrow")
+    digests.append(digest())
+    names = ["NVIDIA H100", "NVIDIA A100"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: names[number])
+    digests.append(digest())
+    names[0] = "NVIDIA H200"
+    digests.append(digest())
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 99999)
+    digests.append(digest())
+    assert len(set(digests)) == len(digests)

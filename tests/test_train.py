@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from sentiment.batches import Batch
+from sentiment.batches import Batch, parts_of
 from sentiment.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.model import Classifier
@@ -283,16 +283,56 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_sa
     assert all(tensor.isfinite().all() for group in saved.load().values() for tensor in group.values())
 
 
-def test_a_batch_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+BATCH = r"epoch 1, batch 1 of 25, 8 reviews, the longest of [\d,]+ tokens"
+TO_LOWER = r"lower train\.tokens_at_once, now 1,000"
+
+
+# A batch, the optimizer's state and the mean of the weights; validation; and all that is there before the first step.
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("sentiment.objective.Objective.backward", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("torch.optim.AdamW.step", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("sentiment.train.average", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("sentiment.train.predict_logits", f"epoch 1, validation: the GPU's memory is full; {TO_LOWER}"),
+        (
+            "sentiment.objective.spread",
+            "moving the model and the reviews to the GPU: the GPU's memory is full; free it",
+        ),
+    ],
+)
+def test_work_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, message: str) -> None:
     def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(Objective, "backward", refuse)
-    work = r"epoch 1, batch 1 of 25, 8 reviews, the longest of [\d,]+ tokens"
-    with pytest.raises(
-        InputError, match=rf"^{work}: the GPU's memory is full; lower train\.tokens_at_once, now 1,000$"
-    ):
-        run(small_model())
+    monkeypatch.setattr(place, refuse)
+    with pytest.raises(InputError, match=f"^{message}"):
+        run(small_model(), replace(CONFIG, averaging=0.9))
+
+
+def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def watched(rows: Tensor, lengths: Tensor, tokens_at_once: int) -> list[Tensor]:
+        parts = parts_of(rows, lengths, tokens_at_once)
+        sizes.extend(len(part) * int(lengths[part].max()) for part in parts)
+        return parts
+
+    monkeypatch.setattr("sentiment.predict.parts_of", watched)
+    run(small_model(), replace(CONFIG, epochs=1, tokens_at_once=50))
+    assert sum(sizes) >= len(VALIDATION.tokens)
+    assert max(sizes) <= 50
+
+
+def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(small_model(), TRAINING, None, CONFIG, CPU, Saved(tmp_path / "some.state"))
+    training.device = torch.device("cuda")
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("one process needs no tensor"))
+    assert not training.is_time()
+    training.saved_at -= 1000
+    assert training.is_time()
+    training.saved = None
+    assert not training.is_time()
 
 
 def test_unfreezing_trains_one_part_more_each_epoch() -> None:

@@ -250,12 +250,14 @@ class Reader:
             windows = windows_of(self.streams(order), len(self.carried), self.config.window)
             for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
                 work = f"epoch {epoch + 1}, window {place} of {self.an_epoch}"
-                with memory_for(work, f"pretrain.window or pretrain.streams, now {self.config.streams}"):
+                to_lower = f"pretrain.window or pretrain.streams, now {self.config.streams}"
+                with memory_for(work, to_lower):
                     loss = self.learn(window, work)
                 loss_sum += loss * (len(window[0]) - 1)
                 tokens += len(window[0]) - 1
                 if place in reports:
-                    held_out_loss = judge(self.models, self.judged, self.config.window)
+                    with memory_for(f"{work}, judging the reviews held out", to_lower):
+                        held_out_loss = judge(self.models, self.judged, self.config.window)
                     seconds = time.perf_counter() - started
                     reading = Reading(self.step / self.an_epoch, loss_sum.item() / tokens, held_out_loss, seconds)
                     self.readings.append(reading)

@@ -12,11 +12,16 @@ TOKENS_AT_ONCE = 32_768  # padded
 
 
 def predict_logits(
-    model: Classifier, reviews: EncodedReviews, device: torch.device, share: slice = slice(None)
+    model: Classifier,
+    reviews: EncodedReviews,
+    device: torch.device,
+    share: slice = slice(None),
+    tokens_at_once: int = TOKENS_AT_ONCE,
 ) -> Tensor:
     """Return the logits of N reviews, (N,) float32 on the CPU, in their order; dropout is off meanwhile.
 
-    With a `share` of the batches, the logits of reviews in others are 0.
+    With a `share` of the batches, the logits of reviews in others are 0. A batch of more tokens, padded, than may be
+    read at once is read in parts.
     """
     was_training = model.training
     model.to(device).eval()
@@ -24,7 +29,7 @@ def predict_logits(
     logits = torch.zeros(len(reviews), device=device)
     with torch.inference_mode():
         for batch_rows in sorted_rows(reviews.lengths, BATCH_SIZE)[share]:
-            for rows in parts_of(batch_rows, reviews.lengths, TOKENS_AT_ONCE):
+            for rows in parts_of(batch_rows, reviews.lengths, tokens_at_once):
                 batch = pad_batch(on_device, rows)
                 logits[rows.to(device)] = model(batch.tokens, batch.lengths)
     model.train(was_training)

@@ -1,9 +1,13 @@
 """Several processes that train one model, as PyTorch's own launcher, torchrun, starts them."""
 
+import atexit
 import logging
 import os
+import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -15,6 +19,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sentiment.errors import InputError
+
+GRACE_SECONDS = 5.0  # between SIGTERM and the end of a process that does not end by itself
 
 
 def launch(module: str, count: int) -> None:
@@ -48,31 +54,67 @@ def is_launched() -> bool:
 
 @contextmanager
 def joined(device: torch.device, count: int) -> Iterator[int]:
-    """Join the other processes, if torchrun started this one, yield its rank, and take leave of them at the end.
+    """Join the other processes, if torchrun started this one, yield its rank, and destroy the group at the end.
 
-    Raises InputError if they are not `count`.
+    Raises InputError if torchrun did not start `count` processes, or if NCCL or torchrun's store fails.
     """
     if not is_launched():
         yield 0
         return
     if count != int(os.environ["WORLD_SIZE"]):
         raise InputError(f"train.processes is {count}, but torchrun started {os.environ['WORLD_SIZE']}; let them agree")
-    signal.signal(signal.SIGTERM, leave)  # so that nothing stays half-written
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    end_on_sigterm()
+    is_cuda = device.type == "cuda"
     try:
+        # gloo exchanges tensors on the CPU without waiting for a GPU
+        backends = "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
+        dist.init_process_group(backends, device_id=device if is_cuda else None)
         yield dist.get_rank()
-    except RuntimeError as error:
-        if "closed by peer" in str(error) or "reset by peer" in str(error):
+    except BaseException as error:
+        # NCCL destroys a group only when all processes do so, but the others are waiting for this one's next tensor
+        atexit.register(end_at_once)
+        if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):  # gloo has no class
             leave()  # another process is gone, and the launcher will say how
+        if isinstance(error, dist.DistError):
+            said = " ".join(str(error).split())
+            raise InputError(f"process {os.environ['RANK']} of {count}, counted from 0: {said}") from error
         raise
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
+
+
+def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
+    """Let SIGTERM end this process with status 1: by `leave`, or by force if the process still runs after the grace.
+
+    Python runs a signal handler between two of its instructions, so not while the main thread waits in C, for example
+    for a GPU that waits for another process. The signal's number is written to the pipe even then.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, leave)
+
+    def watch() -> None:
+        while signal.SIGTERM not in os.read(reader, 64):
+            pass
+        time.sleep(grace_seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave(*_: object) -> NoReturn:
-    """End this process, and let no second signal disturb the clearing up."""
+    """End this process with status 1, and ignore a second signal so that nothing stays half-written."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(1)
+
+
+def end_at_once() -> NoReturn:
+    """End this process with status 1 once its output is flushed, without waiting for other processes or threads."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
 
 
 def rank_and_count() -> tuple[int, int]:
@@ -94,3 +136,12 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def first_says(flag: bool) -> bool:
+    """Return, in all processes, the first one's flag, which is sent between CPUs so that none waits for its GPU."""
+    if not dist.is_initialized():
+        return flag
+    said = torch.tensor(flag)
+    dist.broadcast(said, src=0)
+    return bool(said)

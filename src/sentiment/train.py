@@ -28,7 +28,7 @@ from sentiment.errors import InputError
 from sentiment.model import Classifier
 from sentiment.objective import Objective, ObjectiveConfig
 from sentiment.predict import predict_logits
-from sentiment.processes import rank_and_count, stack_over_processes, sum_over_processes
+from sentiment.processes import first_says, rank_and_count, stack_over_processes, sum_over_processes
 from sentiment.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
 from sentiment.schedule import rate_factor
 
@@ -55,6 +55,11 @@ class TrainConfig(ObjectiveConfig):
     unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
     rate_decay: float  # factor of the learning rate from each part to the one below it (the same)
     averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
+
+    @property
+    def bound_on_memory(self) -> str:
+        """Return the name and the value of the parameter that bounds memory."""
+        return f"train.tokens_at_once, now {self.tokens_at_once:,}"
 
 
 class Pass(NamedTuple):
@@ -108,7 +113,8 @@ def train(
     while not is_over(epochs, config):
         done = next(passes)
         started = time.perf_counter()
-        validation_loss, validation_accuracy = validate(done.model, validation, device)
+        with memory_for(f"epoch {done.number}, validation", config.bound_on_memory):
+            validation_loss, validation_accuracy = validate(done.model, validation, device, config.tokens_at_once)
         epoch = Epoch(
             number=done.number,
             train_loss=done.train_loss,
@@ -162,6 +168,7 @@ def train_on_all(
 class Training:
     """A model that is being trained, and all that it takes to go on with that in another process."""
 
+    @memory_for("moving the model and the reviews to the GPU")
     def __init__(
         self,
         model: Classifier,
@@ -205,8 +212,7 @@ class Training:
 
         Each of their batches has one of unlabelled reviews at its side.
         """
-        config, steps = self.config, self.config.epochs * self.an_epoch
-        unlabelled = self.unlabelled
+        config, unlabelled = self.config, self.unlabelled
         endless = repeat(None) if unlabelled is None else endless_batches(unlabelled, self.batch_size, config.seed)
         beside: Iterator[Tensor | None] = islice(endless, self.step, None)
         for number in range(1, config.epochs + 1):
@@ -218,42 +224,55 @@ class Training:
             self.model.train()
             still = [weight for part in self.parts[number:] for weight in part] if config.unfreezing else []
             for position, rows in enumerate(watch(batches[begun:], number), start=begun + 1):
-                self.optimizer.zero_grad()
                 work = f"epoch {number}, batch {position} of {len(batches)}, {len(rows)} reviews"
                 longest = f"the longest of {self.lengths[rows].max():,} tokens"
-                with memory_for(f"{work}, {longest}", f"train.tokens_at_once, now {config.tokens_at_once:,}"):
-                    loss = self.objective.backward(rows, next(beside))
-                for weight in still:
-                    weight.grad = None  # so that the optimizer passes it by
-                # the gradient is of all terms of the objective, the loss of the first alone
-                norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
-                if config.clip_norm is not None:
-                    nn.utils.clip_grads_with_norm_(self.model.parameters(), config.clip_norm, norm)
-                is_bad = ~(loss.isfinite() & norm.isfinite())
-                self.first_bad = torch.where((self.first_bad == 0) & is_bad, position, self.first_bad)
-                is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
-                if self.device.type == "cpu" or is_time or position == len(batches):
-                    check(self.first_bad, number, batches)
-                factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
-                for depth, group in enumerate(self.optimizer.param_groups):
-                    group["lr"] = config.learning_rate * config.rate_decay**depth * factor
-                self.optimizer.step()
-                self.step += 1
-                if self.averaged is not self.model:
-                    # keeps less at first, so that the untrained weights are soon forgotten
-                    average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
-                self.loss_sum += loss * len(rows)
-                if is_time:
-                    self.save()
+                with memory_for(f"{work}, {longest}", config.bound_on_memory):
+                    loss, is_finite = self.differentiate(rows, next(beside), still)
+                    self.first_bad = torch.where((self.first_bad == 0) & ~is_finite, position, self.first_bad)
+                    is_time = position % STEPS_TO_LOOK == 0 and position < len(batches) and self.is_time()
+                    if self.device.type == "cpu" or is_time or position == len(batches):
+                        check(self.first_bad, number, batches)
+                    self.update()
+                    self.loss_sum += loss * len(rows)
+                    if is_time:
+                        self.save()
             train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
             done = sum(len(rows) for rows in batches[begun:])
             self.loss_sum, self.first_bad = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_bad)
             yield Pass(number, self.averaged, train_loss, done, time.perf_counter() - started)
 
+    def differentiate(
+        self, rows: Tensor, unlabelled_rows: Tensor | None, still: Iterable[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Put the clipped gradient of a batch in the place of the last one; leave weights that stand still without.
+
+        Returns this process's share of the mean loss, (), and whether the loss and the gradient are finite, () bool.
+        """
+        self.optimizer.zero_grad()
+        loss = self.objective.backward(rows, unlabelled_rows)
+        for weight in still:
+            weight.grad = None  # so that the optimizer passes it by
+        # the gradient is of all terms of the objective, the loss of the first alone
+        norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, norm)
+        return loss, loss.isfinite() & norm.isfinite()
+
+    def update(self) -> None:
+        """Take a step along the gradient, at the rate of this step, and move the mean of the weights along."""
+        config, steps = self.config, self.config.epochs * self.an_epoch
+        factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
+        for depth, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = config.learning_rate * config.rate_decay**depth * factor
+        self.optimizer.step()
+        self.step += 1
+        if self.averaged is not self.model:
+            # keeps less at first, so that the untrained weights are soon forgotten
+            average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
+
     def is_time(self) -> bool:
         """Return whether the last state was saved long ago, by the clock of the first process."""
-        late = self.rank == 0 and time.monotonic() - self.saved_at >= SECONDS_TO_SAVE
-        return self.saved is not None and bool(sum_over_processes(torch.tensor(float(late), device=self.device)))
+        return self.saved is not None and first_says(time.monotonic() - self.saved_at >= SECONDS_TO_SAVE)
 
     def save(self) -> None:
         """Save all that it takes to go on from here; each process gives its share, and the first one writes."""
@@ -300,10 +319,12 @@ def endless_batches(reviews: EncodedReviews, batch_size: int, seed: int) -> Iter
         yield from shuffled_rows(reviews.lengths, batch_size, generator)
 
 
-def validate(model: Classifier, reviews: EncodedReviews, device: torch.device) -> tuple[float, float]:
+def validate(
+    model: Classifier, reviews: EncodedReviews, device: torch.device, tokens_at_once: int
+) -> tuple[float, float]:
     """Return the mean loss, in nats, and the accuracy on N reviews, of which each process scores its share."""
     rank, processes = rank_and_count()
-    logits = predict_logits(model, reviews, device, share=slice(rank, None, processes))
+    logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
     logits = sum_over_processes(logits.to(device)).cpu()
     labels = reviews.labels.float()
     accuracy = ((logits > 0) == (labels > 0)).float().mean()
