@@ -9,8 +9,9 @@ file, and its speed is real tokens a second, padding not counted. The peak is th
 measured in the same run; the fraction of it counts the products of the network on real tokens alone. The last line is
 JSON.
 
-On CUDA a table over hidden and batch sizes follows, and the kernels that ran. Both loops run as the stages do, without
-TF32, so that the peak of float32 is an IEEE product compared with IEEE kernels. It needs torch, numpy and safetensors.
+On CUDA both loops run without TF32, so that the peak of float32 is an IEEE product compared with IEEE kernels.
+`python -m benchmarks.cuda` does the same over cells, hidden and batch sizes on a GPU, the textbook's loop as PyTorch
+comes.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 import stages  # noqa: F401, puts the library on the path
 from sentiment.batches import shuffled_rows
 from sentiment.device import choose_device, multiplies_bfloat16, tune_memory
-from sentiment.encoded import EncodedReviews, load_encoded
+from sentiment.encoded import EncodedReviews, load_encoded, take_encoded
 from sentiment.model import ModelConfig, initial_model
 from sentiment.precision import PRECISIONS
 from sentiment.recurrent import CELLS
@@ -117,7 +118,7 @@ def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainCo
         dropout_layers=DROPOUT,
         dropout_output=DROPOUT,
     )
-    one = choose(part, torch.tensor([0]))
+    one = take_encoded(part, torch.tensor([0]))
     epoch = train(initial_model(model, embeddings, 0), part, one, config, device, lambda epoch: None)
     return len(part) / epoch.reviews_per_second
 
@@ -133,18 +134,10 @@ def embeddings_for(reviews: EncodedReviews) -> Tensor:
     return torch.randn(max(25_002, int(reviews.tokens.max()) + 1), EMBEDDING_SIZE)
 
 
-def choose(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
-    """Return the reviews named by `rows`, (n,) int64."""
-    tokens = reviews.tokens.split(reviews.lengths.tolist())
-    lengths = reviews.lengths[rows]
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-    return EncodedReviews(torch.cat([tokens[row] for row in rows.tolist()]), offsets, reviews.labels[rows])
-
-
 def part_of_epoch(reviews: EncodedReviews, count: int, batch_size: int) -> EncodedReviews:
     """Return about so many reviews: the first batches of an epoch over all of them."""
     batches = shuffled_rows(reviews.lengths, batch_size, torch.Generator().manual_seed(0))
-    return choose(reviews, torch.cat(batches[: max(1, count // batch_size)]))
+    return take_encoded(reviews, torch.cat(batches[: max(1, count // batch_size)]))
 
 
 def padding_share(lengths: Tensor, batches: list[Tensor]) -> float:
@@ -153,9 +146,8 @@ def padding_share(lengths: Tensor, batches: list[Tensor]) -> float:
     return 1 - int(lengths.sum()) / padded
 
 
-def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the rate of a large matrix product, the best of ten, in multiplications and additions a second."""
-    size = 8192 if device.type == "cuda" else 2048
+def measure_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """Return the rate of a product of square matrices, the best of ten, in multiplications and additions a second."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(10):
@@ -182,7 +174,7 @@ def operations_per_token(cell: str, hidden_size: int) -> int:
 
 def show_kernels(cell: str, part: EncodedReviews, config: TrainConfig, device: torch.device) -> None:
     """Print the ten kernels that take the most time in a few batches of ours."""
-    few = choose(part, torch.arange(min(len(part), 4 * config.batch_size)))
+    few = take_encoded(part, torch.arange(min(len(part), 4 * config.batch_size)))
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=kinds) as profiled:
         time_ours(cell, 256, few, config, device)
@@ -213,7 +205,7 @@ def main() -> None:
     def compare(hidden_size: int, batch_size: int, rounds: int) -> dict[str, float]:
         """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round."""
         settings = replace(config, batch_size=batch_size)
-        random = choose(reviews, torch.randperm(len(reviews))[: arguments.reviews])
+        random = take_encoded(reviews, torch.randperm(len(reviews))[: arguments.reviews])
         alike = part_of_epoch(reviews, arguments.reviews, batch_size)
         loops = {
             "textbook": (own_process(device), time_textbook, random),
@@ -235,23 +227,11 @@ def main() -> None:
     torch.manual_seed(0)
     result = compare(256, 64, arguments.rounds)
     work = operations_per_token(arguments.cell, 256)
-    peaks = {name: measure_peak(device, kind) for name, kind in (("ours", dtype), ("textbook", torch.float32))}
+    size = 8192 if device.type == "cuda" else 2048
+    peaks = {name: measure_peak(device, kind, size) for name, kind in (("ours", dtype), ("textbook", torch.float32))}
     generator = torch.Generator().manual_seed(0)
-    if arguments.kernels or device.type == "cuda":
+    if arguments.kernels:
         show_kernels(arguments.cell, part_of_epoch(reviews, arguments.reviews, 64), config, device)
-    if device.type == "cuda":
-        print("| hidden | batch | textbook, real tokens/s | ours, real tokens/s | ratio |\n|---|---|---|---|---|")
-        for hidden_size in (128, 256, 512):
-            for batch_size in (64, 256):
-                row = compare(hidden_size, batch_size, 1)
-                cells = (
-                    hidden_size,
-                    batch_size,
-                    f"{row['textbook']:,.0f}",
-                    f"{row['ours']:,.0f}",
-                    f"{row['ratio']:.1f}",
-                )
-                print("|", " | ".join(map(str, cells)), "|")
     figures = {
         "speedup": round(result["ratio"], 2),
         "padding_share": round(padding_share(lengths, shuffled_rows(lengths, 64, generator)), 4),

@@ -22,7 +22,7 @@ def pretrain(params: Params) -> None:
     curve: dict[str, list[float]] = {"epochs": [], "train": [], "held_out": []}
     if settings.enabled:
         tune_memory()
-        device = choose_device()
+        device = choose_device(settings.precision)
         embeddings = load_embeddings(EMBEDDINGS)
         vocabulary_size, embedding_size = embeddings.shape
         lowest_layers = ModelConfig(

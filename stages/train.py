@@ -45,7 +45,7 @@ def train(params: Params) -> None:
         launch("stages.train", params.train.processes)
         return
     tune_memory()
-    device = choose_device()
+    device = choose_device(params.train.precision)
     embeddings = load_embeddings(EMBEDDINGS)
     vocabulary_size, embedding_size = embeddings.shape
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}

@@ -16,19 +16,21 @@ from sentiment.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 PROBED = """
 import torch
-from sentiment.device import reads_bfloat16
+from sentiment.device import multiplies_bfloat16, reads_bfloat16
 
 before = torch.get_rng_state()
-print(reads_bfloat16(), torch.equal(torch.get_rng_state(), before))
+print(multiplies_bfloat16(torch.device("cpu")))
+reads_bfloat16()
+print(torch.equal(torch.get_rng_state(), before))
 """
 SET_UP = """
-import json, os
+import json, os, sys
 import torch
 from sentiment.device import choose_device
 
 asked = []
 torch.cuda.is_available, torch.cuda.device_count, torch.cuda.set_device = lambda: True, lambda: 2, asked.append
-device = choose_device()
+device = choose_device(*sys.argv[1:])
 with torch.backends.cudnn.flags(enabled=False):  # reads all flags, and fails where they contradict each other
     pass
 print(json.dumps({
@@ -78,15 +80,16 @@ def test_the_device_is_a_gpu_where_there_is_one() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.mark.parametrize(("arguments", "expected"), [([], False), (["float32"], False), (["bfloat16"], True)])
 @pytest.mark.parametrize(
     ("given", "environment"), [({}, [":16:8", "128"]), ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, [":4096:8", None])]
 )
 def test_a_gpu_is_set_up_for_equal_bits_and_true_float32_without_a_warning(
-    given: dict[str, str], environment: list[str | None]
+    given: dict[str, str], environment: list[str | None], arguments: list[str], expected: bool
 ) -> None:
     said = json.loads(
         subprocess.check_output(
-            [sys.executable, "-W", "error", "-c", SET_UP],
+            [sys.executable, "-W", "error", "-c", SET_UP, *arguments],
             cwd=ROOT / "src",
             env={
                 **os.environ,
@@ -100,7 +103,8 @@ def test_a_gpu_is_set_up_for_equal_bits_and_true_float32_without_a_warning(
     assert said["devices"] == ["cuda:1", "cuda:1"]
     assert said["environment"] == environment
     assert (said["deterministic"], said["warns only"], said["fills memory"]) == (True, True, False)
-    assert "tf32" not in said["precisions"]
+    recurrent, convolution, product = said["precisions"]
+    assert ("tf32" in recurrent, "tf32" in convolution, "tf32" in product) == (expected, expected, False)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +176,9 @@ def test_bfloat16_is_a_matter_of_instructions_and_kernels(
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is a set of instructions of x86-64")
-def test_kept_to_avx2_onednn_is_asked_for_no_bfloat16_and_the_random_numbers_stay() -> None:
+def test_where_onednn_is_kept_to_avx2_products_are_not_in_bfloat16_and_the_random_numbers_stay() -> None:
     command = [sys.executable, "-c", PROBED]
     said = subprocess.check_output(
         command, cwd=ROOT / "src", text=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     )
-    assert said == "False True\n"
+    assert said == "False\nTrue\n"

@@ -127,7 +127,7 @@ def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> None:
     if cell == "lstm" and not reads_bfloat16():
-        pytest.skip("oneDNN has no LSTM for bfloat16 on processors without AVX-512")
+        pytest.skip("oneDNN is kept to instructions for which it has no LSTM in bfloat16")
     torch.manual_seed(0)
     layer = Layer(cell, 16, 24, bidirectional=True, is_split=False)
     inputs = torch.randn(20, 8, 16)

@@ -12,12 +12,13 @@ from torch import nn
 from sentiment.errors import InputError
 
 
-def choose_device() -> torch.device:
+def choose_device(precision: str = "float32") -> torch.device:
     """Return the GPU of this process if there is one, else the CPU, set up to give the same bits each time.
 
-    Call this before any work on the device. A GPU is also set up to compute float32 in float32, not in TF32; an
-    operation without a deterministic implementation warns. A CPU needs no setting up. Raises InputError if the GPU's
-    memory is full, or if torchrun started more processes on this machine than it has GPUs.
+    Call this before any work on the device; `precision` is that of the work's matrix products. A GPU is also set up to
+    compute float32 in float32, not in TF32, unless products are in bfloat16; an operation without a deterministic
+    implementation warns. A CPU needs no setting up. Raises InputError if the GPU's memory is full, or if torchrun
+    started more processes on this machine than it has GPUs.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -30,9 +31,10 @@ def choose_device() -> torch.device:
         os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", "128")  # KiB: 8 times 16; PyTorch warns if this one is larger
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 bits. There is a newer way to forbid that,
+    # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 bits. Where that is forbidden, PyTorch keeps
+    # cuDNN's recurrent layers from tensor cores in bfloat16, too (ATen/cudnn/Descriptors.h). There is a newer way,
     # `fp32_precision`, after which reading these two flags is an error, also in PyTorch's torch.backends.cudnn.flags.
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
     with memory_for(f"starting {device}"):
         torch.cuda.set_device(device)
@@ -62,9 +64,10 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @cache
 def reads_bfloat16() -> bool:
-    """Return whether oneDNN has an LSTM for bfloat16 on this processor, found by running one.
+    """Return whether an LSTM reads bfloat16 on this processor, found by running one.
 
-    oneDNN has none below AVX-512, nor where ONEDNN_MAX_CPU_ISA keeps oneDNN alone to fewer instructions.
+    PyTorch asks oneDNN for it on processors with AVX-512, even where ONEDNN_MAX_CPU_ISA keeps oneDNN to instructions for
+    which it has none.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         try:

@@ -1,0 +1,172 @@
+"""Accuracy that takes a GPU to reach: language models of two layers, then a classifier that starts from them.
+
+The language models are those of Merity, Keskar and Socher (2018), one for each direction, with embeddings shared by
+both and tied to the softmax. The classifier unfreezes a part an epoch and gives lower parts lower rates (Howard and
+Ruder 2018). Epochs are as many as a trial says there is time for. The epoch is chosen on validation reviews; test
+reviews are read once, at the end.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+
+import torch
+
+from benchmarks.cuda.checks import Check, Record, Setting
+from benchmarks.cuda.networks import default_training, new_model, vocabulary_size
+from benchmarks.cuda.pack import Packed, first
+from benchmarks.train import wait
+from sentiment.encoded import PADDING, EncodedReviews, join_encoded
+from sentiment.language import LanguageConfig, Reader, windows_of
+from sentiment.model import Classifier, ModelConfig
+from sentiment.predict import predict_logits
+from sentiment.train import Epoch, TrainConfig, train
+
+LANGUAGE = LanguageConfig(
+    seed=1,
+    precision="bfloat16",
+    held_out_share=0.01,
+    layers=2,
+    softmax="tied",
+    epochs=7,
+    streams=128,
+    window=72,
+    learning_rate=4e-3,
+    warmup_share=0.3,
+    schedule="cosine",
+    weight_decay=0.1,
+    dropout_words=0.02,
+    dropout_embedding=0.25,
+    dropout_recurrent=0.2,
+    dropout_layers=0.15,
+    dropout_output=0.1,
+    variational=True,
+    clip_norm=1.0,
+)
+FEWEST_EPOCHS, MOST_EPOCHS = 4, 10  # of the classifier, which has four parts to unfreeze
+TRIAL_WINDOWS, TRIAL_REVIEWS = 20, 640
+SPARE = 0.85  # of the time left to spend: an epoch may be slower than the trial
+FOR_LANGUAGE = 0.65  # share of the time for the language models
+
+
+def good(data: Packed, device: torch.device, seconds: float, record: Record) -> None:
+    """Train language models, then a classifier from them, in so many seconds, and record how well both do."""
+    is_small = device.type == "cpu"
+    ends = time.monotonic() + seconds
+    model = new_model(shape_of(vocabulary_size(data), is_small))
+    record("weights", sum(weight.numel() for weight in model.parameters()))
+    text = join_encoded(data["train"], data["unsup"])
+    settings = replace(LANGUAGE, streams=4, window=8) if is_small else LANGUAGE
+    read_text(model, text, settings, device, FOR_LANGUAGE * seconds, record)
+    classify(model, data, device, ends, record)
+
+
+def shape_of(words: int, is_small: bool) -> ModelConfig:
+    """Return the network of classifier and language models."""
+    shape = ModelConfig(
+        vocabulary_size=words,
+        embedding_size=384,
+        cell="lstm",
+        hidden_size=1024,
+        layers=2,
+        bidirectional=True,
+        mix_directions=False,
+        pooling=("attention", "max"),
+        dropout_embedding=0.25,
+        dropout_layers=0.15,
+        dropout_output=0.4,
+    )
+    return replace(shape, embedding_size=8, hidden_size=16) if is_small else shape
+
+
+def read_text(
+    model: Classifier,
+    text: EncodedReviews,
+    config: LanguageConfig,
+    device: torch.device,
+    seconds: float,
+    record: Record,
+) -> None:
+    """Train the language models for about so many seconds, on fewer reviews where an epoch takes longer than that."""
+    ends = time.monotonic() + seconds
+    an_epoch = seconds_of_language_epoch(Reader(new_model(model.config), text, PADDING, config, device))
+    epochs = SPARE * (ends - time.monotonic()) / an_epoch
+    record("language models: seconds of an epoch, by the trial", an_epoch)
+    if epochs < 1:
+        text = first(text, math.ceil(epochs * len(text)))
+        record("language models: share of the text read", epochs)
+    config = replace(config, epochs=min(config.epochs, max(1, int(epochs))))
+    started, rows = time.monotonic(), []
+    for reading in Reader(model, text, PADDING, config, device).read():
+        losses = reading.train_loss, reading.held_out_loss
+        rows.append([reading.epochs, *map(math.exp, losses), time.monotonic() - started])
+        record("language models: epochs, perplexity, the same of text held out, seconds", rows)
+
+
+def seconds_of_language_epoch(trial: Reader) -> float:
+    """Return the seconds of an epoch by those of a few windows."""
+    windows = list(islice(windows_of(trial.judged, len(trial.models.stacks), trial.config.window), TRIAL_WINDOWS))
+    seconds = time_second(lambda: [trial.learn(window, "trial") for window in windows], trial.device)
+    return seconds / len(windows) * trial.an_epoch
+
+
+def classify(model: Classifier, data: Packed, device: torch.device, ends: float, record: Record) -> None:
+    """Train the classifier until about that time, choose its epoch on validation reviews, and read the test once."""
+    training, validation = data["train"], data["validation"]
+    an_epoch = seconds_of_epoch(copy.deepcopy(model), training, device)
+    record("classifier: seconds of an epoch, by the trial", an_epoch)
+    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(SPARE * (ends - time.monotonic()) / an_epoch)))
+    started, rows = time.monotonic(), []
+
+    def tell(epoch: Epoch) -> None:
+        figures = epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy
+        rows.append([epoch.number, *figures, time.monotonic() - started])
+        record("classifier: epoch, loss, validation loss, validation accuracy, seconds", rows)
+
+    best = train(model, training, validation, classifier_training(epochs), device, tell)
+    record("best epoch", best.number)
+    record("validation accuracy", best.validation_accuracy)
+    logits = predict_logits(model, data["test"], device)
+    record("test accuracy", ((logits > 0) == (data["test"].labels > 0)).float().mean().item())
+
+
+def seconds_of_epoch(trial: Classifier, training: EncodedReviews, device: torch.device) -> float:
+    """Return the seconds of an epoch by those of a few reviews, with nothing frozen."""
+    few, once = first(training, TRIAL_REVIEWS), classifier_training(1, unfreezing=False)
+    seconds = time_second(lambda: train(trial, few, first(few, 1), once, device, lambda epoch: None), device)
+    return seconds * len(training) / len(few)
+
+
+def classifier_training(epochs: int, unfreezing: bool = True) -> TrainConfig:
+    """Return how the classifier is trained, for so many epochs."""
+    return default_training(
+        epochs=epochs,
+        patience=None,
+        learning_rate=2e-3,
+        warmup_share=0.1,
+        schedule="linear",
+        unfreezing=unfreezing,
+        rate_decay=1 / 2.6,
+        tokens_at_once=1 << 18,  # a batch of 64 in one part
+    )
+
+
+def time_second(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of doing a piece of work for the second time: the first one chooses kernels."""
+    work()
+    wait(device)
+    started = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - started
+
+
+def run_good(setting: Setting, record: Record) -> None:
+    """Run `good` within the part's time."""
+    good(setting.reviews(), setting.device, setting.seconds_left, record)
+
+
+CHECKS: dict[str, Check] = {"good": run_good}
