@@ -1,7 +1,7 @@
 """Run every check on CUDA, or pack the reviews for it.
 
     python -m benchmarks.cuda pack --prepared data/prepared --output data/imdb.safetensors.gz
-    python -m benchmarks.cuda [--device cuda] [--seconds 660] [--data data/imdb.safetensors.gz] [--output FOLDER]
+    python -m benchmarks.cuda [--device cuda] [--seconds 560] [--data data/imdb.safetensors.gz] [--output FOLDER]
 
 The results stand in one JSON file named after the device, which is replaced after each finding. Reviews are generated
 where no data are given. With `--device cpu` the same runs on small models and few reviews, to see that it runs. It
@@ -21,7 +21,7 @@ def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--seconds", type=float, default=660.0, help="in all")
+    parser.add_argument("--seconds", type=float, default=560.0, help="in all")
     parser.add_argument("--data", type=Path, help="written by pack")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     packing = parser.add_subparsers(dest="command", metavar="pack").add_parser("pack", help="pack the prepared reviews")

@@ -29,7 +29,7 @@ PARTS: dict[str, dict[str, Check]] = {
     "two processes": two_processes.CHECKS,
 }
 SHARES = {  # of the seconds; what a part leaves over goes to the parts after it
-    "cuda": {"right": 60, "fast": 120, "good": 300, "two processes": 180},
+    "cuda": {"right": 60, "fast": 120, "good": 300, "two processes": 80},
     "cpu": {"right": 3, "fast": 2, "good": 1, "two processes": 2},
 }
 LINES = 12  # of what a process that died had printed as errors, the last ones
@@ -65,7 +65,9 @@ class Results:
     def write(self) -> None:
         """Replace the file."""
         with replacing(self.path) as partial:
-            partial.write_text(json.dumps(self.content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            text = json.dumps(self.content, indent=1, allow_nan=False)
+            text = re.sub(r"\[([^][{}]*)\]", lambda numbers: " ".join(numbers[0].split()), text)  # rows in one line
+            partial.write_text(text + "\n", encoding="utf-8")
 
 
 def run_part(checks: dict[str, Check], setting: Setting, found: dict[str, Any], write: Callable[[], None]) -> None:

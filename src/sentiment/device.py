@@ -66,8 +66,8 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
 def reads_bfloat16() -> bool:
     """Return whether an LSTM reads bfloat16 on this processor, found by running one.
 
-    PyTorch asks oneDNN for it on processors with AVX-512, even where ONEDNN_MAX_CPU_ISA keeps oneDNN to instructions for
-    which it has none.
+    PyTorch asks oneDNN for it on processors with AVX-512, even where ONEDNN_MAX_CPU_ISA keeps oneDNN to instructions
+    for which it has none.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         try:
