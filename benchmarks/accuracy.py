@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.batches import pad_batch
-from sentiment.device import tune_memory
-from sentiment.encoded import EncodedReviews, load_embeddings, load_encoded
-from sentiment.model import Classifier, Dropout, ModelConfig, initial_model
-from sentiment.recurrent import Layer
-from sentiment.train import Epoch, TrainConfig, train, validate
+from sentiment.dataset.batching import pad_batch
+from sentiment.dataset.encoded import EncodedReviews, load_embeddings, load_encoded
+from sentiment.models.classifier import Classifier, ModelConfig, initial_model
+from sentiment.models.dropout import Dropout
+from sentiment.models.layers import Layer
+from sentiment.runtime.device import tune_memory
+from sentiment.training.trainer import Epoch, TrainConfig, train, validate
 from stages.params import read_params
 
 CPU = torch.device("cpu")

@@ -24,9 +24,9 @@ import torch
 import yaml
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.corpus import Review
-from sentiment.encoded import load_encoded
-from sentiment.sample import generate_reviews, write_vectors
+from sentiment.corpora.reviews import Review
+from sentiment.corpora.synthetic import generate_reviews, write_vectors
+from sentiment.dataset.encoded import load_encoded
 from stages.paths import ENCODED
 from tests.clone import Clone
 

@@ -40,10 +40,10 @@ import numpy as np
 from stages.run import run
 
 def score(params):
-    from sentiment.checkpoint import check_vocabulary, load_checkpoint
-    from sentiment.device import choose_device
-    from sentiment.encoded import load_encoded
-    from sentiment.predict import predict_logits
+    from sentiment.models.checkpoint import check_vocabulary, load_checkpoint
+    from sentiment.runtime.device import choose_device
+    from sentiment.dataset.encoded import load_encoded
+    from sentiment.models.inference import predict_logits
     from stages.paths import ENCODED, VOCABULARY
 
     model = load_checkpoint(Path(sys.argv[1]))

@@ -84,13 +84,13 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     import torch  # noqa: F401, so that all imports are done before the clock starts
     from safetensors.torch import load_file
 
-    from sentiment import encoded  # noqa: F401
-    from sentiment.archive import Limits
-    from sentiment.corpus import read_batches
-    from sentiment.split import read_outline  # noqa: F401
-    from sentiment.tokens import ReviewTokenizer
-    from sentiment.vectors import read_vectors
-    from sentiment.vocabulary import load_vocabulary
+    from sentiment.corpora.reviews import read_batches
+    from sentiment.corpora.splitting import read_outline  # noqa: F401
+    from sentiment.dataset import encoded  # noqa: F401
+    from sentiment.dataset.vocabulary import load_vocabulary
+    from sentiment.storage.archives import Limits
+    from sentiment.text.glove import read_vectors
+    from sentiment.text.tokenizer import ReviewTokenizer
     from stages.params import read_params
     from stages.prepare import prepare
 
@@ -186,7 +186,7 @@ def labelled(corpus: Path, path: Path) -> Path:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from sentiment.corpus import ROW_GROUP_REVIEWS, STORAGE
+    from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, STORAGE
 
     reviews = pq.read_table(corpus, filters=pc.field("split") != "unsup")
     pq.write_table(reviews, path, row_group_size=ROW_GROUP_REVIEWS, **STORAGE)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.prepare import lay_out, measure
-from sentiment.corpus import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
+from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
 from stages.paths import CORPUS, VECTORS
 
 

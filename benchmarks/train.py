@@ -3,7 +3,8 @@
     python -m benchmarks.train [--tensors data/prepared/train.safetensors] [--cell rnn] [--device cuda] ...
 
 The textbook's loop is ours to read: batches in random order, each as long as its longest review; the state taken after
-the padding; `.item()` at every batch; plain Adam; float32. Ours is `sentiment.train`. The network is the textbook's:
+the padding; `.item()` at every batch; plain Adam; float32. Ours is that of
+`sentiment.training`. The network is the textbook's:
 two layers of 256, dropout 0.5. Either loop, in a process of its own, does a part of an epoch over all reviews of the
 file, and its speed is real tokens a second, padding not counted. The peak is the rate of one large matrix product,
 measured in the same run; the fraction of it counts the products of the network on real tokens alone. The last line is
@@ -29,13 +30,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.profiler import ProfilerActivity, profile
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.batches import shuffled_rows
-from sentiment.device import choose_device, multiplies_bfloat16, tune_memory
-from sentiment.encoded import EncodedReviews, load_encoded, take_encoded
-from sentiment.model import ModelConfig, initial_model
-from sentiment.precision import PRECISIONS
-from sentiment.recurrent import CELLS
-from sentiment.train import TrainConfig, train
+from sentiment.dataset.batching import shuffled_rows
+from sentiment.dataset.encoded import EncodedReviews, load_encoded, take_encoded
+from sentiment.models.classifier import ModelConfig, initial_model
+from sentiment.models.layers import CELLS
+from sentiment.models.precision import PRECISIONS
+from sentiment.runtime.device import choose_device, multiplies_bfloat16, tune_memory
+from sentiment.training.trainer import TrainConfig, train
 
 EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -102,7 +103,7 @@ def time_textbook(
 
 
 def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainConfig, device: torch.device) -> float:
-    """Return the seconds that `sentiment.train` takes for these reviews, its validation left out."""
+    """Return the seconds that `sentiment.training.trainer` takes for these reviews, its validation left out."""
     tune_memory()
     embeddings = embeddings_for(part)
     model = ModelConfig(

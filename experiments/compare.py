@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.rows import FOLDER, Comparison, read_comparison, stem
 from sentiment.errors import InputError
-from sentiment.files import replacing
+from sentiment.storage.outputs import replacing
 from stages.run import one_line_errors
 
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's

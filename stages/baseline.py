@@ -10,10 +10,11 @@ def baseline(params: Params) -> None:
     import numpy as np
     import torch
 
-    from sentiment.baseline import predict_baseline
-    from sentiment.behaviour import read_cases
-    from sentiment.corpus import read_corpus
-    from sentiment.encoded import LABELLED_DTYPES, ROW_DTYPES, load_tensors, save_tensors
+    from sentiment.corpora.reviews import read_corpus
+    from sentiment.dataset.encoded import LABELLED_DTYPES, ROW_DTYPES
+    from sentiment.evaluation.baseline import predict_baseline
+    from sentiment.evaluation.behaviour import read_cases
+    from sentiment.storage.tensors import load_tensors, save_tensors
 
     rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
     learnt = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]

@@ -9,12 +9,12 @@ from stages.run import run
 
 def download_corpus(params: Params) -> None:
     """Generate, fetch or read the reviews; whichever it was, they get the same columns."""
-    from sentiment.archive import Limits
-    from sentiment.corpus import write_corpus
-    from sentiment.fetch import fetch
-    from sentiment.imdb import read_imdb
-    from sentiment.own import Columns, read_own
-    from sentiment.sample import generate_reviews
+    from sentiment.corpora.custom import Columns, read_own
+    from sentiment.corpora.imdb import read_imdb
+    from sentiment.corpora.reviews import write_corpus
+    from sentiment.corpora.synthetic import generate_reviews
+    from sentiment.download.fetch import fetch
+    from sentiment.storage.archives import Limits
 
     match params.download.corpus:
         case "sample":

@@ -10,12 +10,12 @@ def download_vectors(params: Params) -> None:
 
     The first rows of a fetched file are checked here, so that DVC does not cache one that `prepare` cannot read.
     """
-    from sentiment.archive import Limits
+    from sentiment.corpora.synthetic import write_vectors
+    from sentiment.download.fetch import fetch
     from sentiment.errors import naming
-    from sentiment.fetch import fetch
-    from sentiment.files import place
-    from sentiment.sample import write_vectors
-    from sentiment.vectors import check_beginning
+    from sentiment.storage.archives import Limits
+    from sentiment.storage.outputs import place
+    from sentiment.text.glove import check_beginning
 
     if params.download.corpus == "sample":
         write_vectors(VECTORS)

@@ -10,17 +10,18 @@ def evaluate(params: Params) -> None:
     import numpy as np
     import torch
 
-    from sentiment import metrics
-    from sentiment.behaviour import read_cases, shares_passed
-    from sentiment.checkpoint import VOCABULARY_NAME, check_vocabulary, load_checkpoint
-    from sentiment.corpus import read_corpus
-    from sentiment.device import choose_device, memory_for, tune_memory
-    from sentiment.encoded import ROW_DTYPES, load_encoded, load_tensors
-    from sentiment.files import replacing, write_csv, write_json
-    from sentiment.gradients import gradient_by_distance
-    from sentiment.predict import predict_logits
-    from sentiment.ragged import to_tensors
-    from sentiment.vocabulary import encode_texts, load_vocabulary
+    from sentiment.corpora.reviews import read_corpus
+    from sentiment.dataset.encoded import ROW_DTYPES, load_encoded
+    from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
+    from sentiment.dataset.writer import to_tensors
+    from sentiment.evaluation import metrics
+    from sentiment.evaluation.behaviour import read_cases, shares_passed
+    from sentiment.models.attribution import gradient_by_distance
+    from sentiment.models.checkpoint import VOCABULARY_NAME, check_vocabulary, load_checkpoint
+    from sentiment.models.inference import predict_logits
+    from sentiment.runtime.device import choose_device, memory_for, tune_memory
+    from sentiment.storage.outputs import replacing, write_csv, write_json
+    from sentiment.storage.tensors import load_tensors
 
     tune_memory()
     model = load_checkpoint(MODEL)

@@ -26,7 +26,7 @@ from dvc.utils.serialize import ParseError, load_yaml, parse_yaml
 from voluptuous import Invalid
 
 from sentiment.errors import InputError
-from sentiment.files import replacing
+from sentiment.storage.outputs import replacing
 from stages.run import one_line_errors
 
 LOCK = Path("dvc.lock")

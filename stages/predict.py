@@ -78,7 +78,7 @@ def check_texts(texts: Texts) -> None:
         )
     import pyarrow as pa
 
-    from sentiment.tokens import are_blank
+    from sentiment.text.tokenizer import are_blank
 
     blank = [place for place, is_blank in zip(texts, are_blank(pa.array(texts.values())), strict=True) if is_blank]
     if blank:
@@ -88,11 +88,11 @@ def check_texts(texts: Texts) -> None:
 
 def predict(texts: Texts, folder: Path) -> list[float]:
     """Return, for each text, the probability that it is positive, from the model in a folder."""
-    from sentiment.checkpoint import VOCABULARY_NAME, load_checkpoint
-    from sentiment.device import choose_device, memory_for
-    from sentiment.predict import predict_logits
-    from sentiment.ragged import to_tensors
-    from sentiment.vocabulary import encode_texts, load_vocabulary
+    from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
+    from sentiment.dataset.writer import to_tensors
+    from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
+    from sentiment.models.inference import predict_logits
+    from sentiment.runtime.device import choose_device, memory_for
 
     model = load_checkpoint(folder)
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torchtext.vocab import Vocab
 
-    from sentiment.tokens import ReviewTokenizer
+    from sentiment.text.tokenizer import ReviewTokenizer
 
     Numbers = npt.NDArray[np.int8]
 
@@ -28,14 +28,14 @@ def prepare(params: Params) -> None:
 
     import pyarrow as pa
 
-    from sentiment.archive import Limits
-    from sentiment.coverage import check_coverage
-    from sentiment.encoded import save_tensors
+    from sentiment.dataset.vocabulary import embed, measure_coverage, save_vocabulary
     from sentiment.errors import naming
-    from sentiment.files import write_json
-    from sentiment.tokens import ReviewTokenizer, TokenRules
-    from sentiment.vectors import read_vectors
-    from sentiment.vocabulary import embed, measure_coverage, save_vocabulary
+    from sentiment.storage.archives import Limits
+    from sentiment.storage.outputs import write_json
+    from sentiment.storage.tensors import save_tensors
+    from sentiment.text.coverage import check_coverage
+    from sentiment.text.glove import read_vectors
+    from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
     pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
     settings, limits = params.prepare, Limits(**params.download.limits.model_dump())
@@ -75,8 +75,14 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
     """
     import torch
 
-    from sentiment.encoded import save_tensors
-    from sentiment.split import SPLITS_AND_VALIDATION, assign_splits, count_shared_texts, draw_labelled, read_outline
+    from sentiment.corpora.splitting import (
+        SPLITS_AND_VALIDATION,
+        assign_splits,
+        count_shared_texts,
+        draw_labelled,
+        read_outline,
+    )
+    from sentiment.storage.tensors import save_tensors
 
     outline = read_outline(CORPUS)
     shared = count_shared_texts(outline, settings.most_shared_texts)
@@ -98,9 +104,9 @@ def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers)
 
     from tqdm import tqdm
 
-    from sentiment.corpus import read_batches
-    from sentiment.split import TRAIN
-    from sentiment.vocabulary import add_counts, fit_vocabulary
+    from sentiment.corpora.reviews import read_batches
+    from sentiment.corpora.splitting import TRAIN
+    from sentiment.dataset.vocabulary import add_counts, fit_vocabulary
 
     counts: Counter[str] = Counter()
     batches = read_batches(CORPUS, ["text"], splits == TRAIN)
@@ -121,10 +127,10 @@ def encode_reviews(
     import pyarrow as pa
     from tqdm import tqdm
 
-    from sentiment.corpus import read_batches
-    from sentiment.ragged import writing_encoded
-    from sentiment.split import SPLITS_AND_VALIDATION
-    from sentiment.vocabulary import encode, words_of
+    from sentiment.corpora.reviews import read_batches
+    from sentiment.corpora.splitting import SPLITS_AND_VALIDATION
+    from sentiment.dataset.vocabulary import encode, words_of
+    from sentiment.dataset.writer import writing_encoded
 
     words, done = words_of(vocabulary), 0
     batches = read_batches(CORPUS, ["text"])

@@ -10,12 +10,13 @@ def pretrain(params: Params) -> None:
     """Write embeddings and the lowest layers, trained as language models; nothing where that is not wanted."""
     import math
 
-    from sentiment.checkpoint import save_start
-    from sentiment.device import choose_device, memory_for, tune_memory
-    from sentiment.encoded import PADDING, join_encoded, load_embeddings, load_encoded
-    from sentiment.files import write_csv, write_json
-    from sentiment.language import LanguageConfig, Reader
-    from sentiment.model import ModelConfig, initial_model
+    from sentiment.dataset.encoded import PADDING, join_encoded, load_embeddings, load_encoded
+    from sentiment.models.checkpoint import save_start
+    from sentiment.models.classifier import ModelConfig, initial_model
+    from sentiment.pretraining.language_model import LanguageConfig
+    from sentiment.pretraining.trainer import Reader
+    from sentiment.runtime.device import choose_device, memory_for, tune_memory
+    from sentiment.storage.outputs import write_csv, write_json
 
     settings = params.pretrain
     model, saved, figures = None, None, {}

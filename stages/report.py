@@ -12,8 +12,8 @@ from stages.run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sentiment.figures import Figure
-    from sentiment.report import Mistake
+    from sentiment.report.page import Mistake
+    from sentiment.report.plots import Figure
 
 LABELS = ("negative", "positive")
 MODELS = ("model", "baseline")
@@ -21,8 +21,8 @@ MODELS = ("model", "baseline")
 
 def report(params: Params) -> None:
     """Write the page, of metrics, figures, the most confident mistakes, and the parameters."""
-    from sentiment.files import sha256_of
-    from sentiment.report import Report, write_report
+    from sentiment.report.page import Report, write_report
+    from sentiment.storage.outputs import sha256_of
 
     metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
     metrics = {name: figures for name, figures in metrics.items() if figures}  # no language models, no perplexity
@@ -55,8 +55,8 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
     """Draw what training and evaluation left behind."""
     from collections import Counter
 
-    from sentiment import figures as draw
-    from sentiment.files import read_columns
+    from sentiment.report import plots as draw
+    from sentiment.storage.outputs import read_columns
 
     def curve(path: Path) -> dict[str, list[float]]:
         return {name: [float(number) for number in column] for name, column in read_columns(path).items()}
@@ -88,14 +88,14 @@ def mistakes(count: int) -> list[Mistake]:
 
     import pyarrow as pa
 
-    from sentiment.checkpoint import VOCABULARY_NAME, load_checkpoint
-    from sentiment.corpus import read_corpus
-    from sentiment.files import read_columns
-    from sentiment.gradients import token_weights
-    from sentiment.ragged import to_tensors
-    from sentiment.report import Mistake, lay_out
-    from sentiment.tokens import ReviewTokenizer
-    from sentiment.vocabulary import encode_texts, load_vocabulary
+    from sentiment.corpora.reviews import read_corpus
+    from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
+    from sentiment.dataset.writer import to_tensors
+    from sentiment.models.attribution import token_weights
+    from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
+    from sentiment.report.page import Mistake, lay_out
+    from sentiment.storage.outputs import read_columns
+    from sentiment.text.tokenizer import ReviewTokenizer
 
     predictions = read_columns(EVALUATION / "predictions.csv")
     wrong = [row for row in zip(*predictions.values(), strict=True) if row[1] != row[2]][:count]

@@ -11,7 +11,7 @@ from stages.params import Params
 from stages.paths import RESUME, resume_folder
 
 if TYPE_CHECKING:
-    from sentiment.resume import Saved
+    from sentiment.runtime.resume import Saved
 
 PIPELINE = Path("dvc.yaml")
 
@@ -22,8 +22,8 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
     The first process says whether there are any, and removes those of other inputs; but not those of experiments in
     folders of their own, which may run side by side.
     """
-    from sentiment.files import remove
-    from sentiment.resume import Saved
+    from sentiment.runtime.resume import Saved
+    from sentiment.storage.outputs import remove
 
     folder, are_alone = resume_folder() / stage, resume_folder() == RESUME
     digest = digest_of_inputs(stage, params)
@@ -44,11 +44,11 @@ def digest_of_inputs(stage: str, params: Params) -> str:
     """
     import torch
 
-    from sentiment.files import sha256_of
+    from sentiment.storage.outputs import sha256_of
 
     entry = YAML(typ="safe", pure=True).load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
     inputs = {
-        "deps": {path: sha256_of(Path(path)) for path in entry["deps"]},
+        "deps": {str(path): sha256_of(path) for dependency in entry["deps"] for path in files_of(Path(dependency))},
         "params": {key: value_of(params, key) for key in entry["params"]},
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
@@ -59,6 +59,15 @@ def digest_of_inputs(stage: str, params: Params) -> str:
         names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
         inputs |= {"gpus": sorted(names), "cudnn": torch.backends.cudnn.version()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file, or the files in a folder and below, without what Python compiled."""
+    return (
+        sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc")
+        if path.is_dir()
+        else [path]
+    )
 
 
 def value_of(params: Params, key: str) -> Any:

@@ -14,32 +14,26 @@ from stages.run import run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sentiment.model import Classifier
-    from sentiment.train import Epoch, Pass
+    from sentiment.models.classifier import Classifier
+    from sentiment.training.trainer import Epoch, Pass
 
 
 def train(params: Params) -> None:
     """Write the checkpoint, the curves by epoch, and the figures of the epoch that was kept."""
     import torch
 
-    from sentiment.checkpoint import load_start, save_checkpoint
-    from sentiment.device import choose_device, memory_for, multiplies_bfloat16, tune_memory
-    from sentiment.encoded import (
-        LABELLED_DTYPES,
-        join_encoded,
-        load_embeddings,
-        load_encoded,
-        load_tensors,
-        take_encoded,
-    )
+    from sentiment.dataset.encoded import LABELLED_DTYPES, join_encoded, load_embeddings, load_encoded, take_encoded
     from sentiment.errors import InputError
-    from sentiment.files import write_json
-    from sentiment.model import ModelConfig, initial_model
-    from sentiment.predict import predict_logits
-    from sentiment.processes import is_launched, joined, launch
-    from sentiment.temperature import fit_temperature
-    from sentiment.train import TrainConfig, train_on_all
-    from sentiment.train import train as fit
+    from sentiment.models.checkpoint import load_start, save_checkpoint
+    from sentiment.models.classifier import ModelConfig, initial_model
+    from sentiment.models.inference import predict_logits
+    from sentiment.runtime.device import choose_device, memory_for, multiplies_bfloat16, tune_memory
+    from sentiment.runtime.distributed import is_launched, joined, launch
+    from sentiment.storage.outputs import write_json
+    from sentiment.storage.tensors import load_tensors
+    from sentiment.training.temperature import fit_temperature
+    from sentiment.training.trainer import TrainConfig, train_on_all
+    from sentiment.training.trainer import train as fit
 
     if params.train.processes > 1 and not is_launched():
         launch("stages.train", params.train.processes)
@@ -109,7 +103,7 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
     """Write the curves, whole or not at all; yield what prints and adds an epoch."""
     from dvclive import Live
 
-    from sentiment.files import replacing
+    from sentiment.storage.outputs import replacing
 
     with replacing(CURVES) as curves, Live(str(curves), dvcyaml=None, save_dvc_exp=False) as live:
 

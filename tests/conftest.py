@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from hypothesis import HealthCheck, settings
 
-from sentiment.archive import Limits
-from sentiment.corpus import Review
-from sentiment.encoded import EncodedReviews
-from sentiment.model import Classifier, ModelConfig, initial_model
-from sentiment.sample import generate_reviews, write_vectors
+from sentiment.corpora.reviews import Review
+from sentiment.corpora.synthetic import generate_reviews, write_vectors
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.models.classifier import Classifier, ModelConfig, initial_model
+from sentiment.storage.archives import Limits
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # no verdict depends on how busy this machine is

@@ -15,16 +15,17 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.archive import Limits
-from sentiment.checkpoint import CONFIG, VOCABULARY_NAME, WEIGHTS, load_checkpoint, save_checkpoint
-from sentiment.corpus import Review, write_corpus
-from sentiment.encoded import load_encoded, save_tensors
+from sentiment.corpora.custom import Columns, read_own
+from sentiment.corpora.imdb import read_imdb
+from sentiment.corpora.reviews import Review, write_corpus
+from sentiment.dataset.encoded import load_encoded
+from sentiment.dataset.vocabulary import fit_vocabulary, load_vocabulary, save_vocabulary
 from sentiment.errors import InputError
-from sentiment.imdb import read_imdb
-from sentiment.own import Columns, read_own
-from sentiment.tokens import TokenRules
-from sentiment.vectors import check_beginning, read_vectors
-from sentiment.vocabulary import fit_vocabulary, load_vocabulary, save_vocabulary
+from sentiment.models.checkpoint import CONFIG, VOCABULARY_NAME, WEIGHTS, load_checkpoint, save_checkpoint
+from sentiment.storage.archives import Limits
+from sentiment.storage.tensors import save_tensors
+from sentiment.text.glove import check_beginning, read_vectors
+from sentiment.text.tokenizer import TokenRules
 from stages.params import PARAMS, read_params
 from tests.conftest import imdb_members, random_reviews, small_model, write_own_csv
 

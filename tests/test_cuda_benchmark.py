@@ -18,8 +18,9 @@ from benchmarks.cuda import run
 from benchmarks.cuda.checks import Check, Record, Setting, plain
 from benchmarks.cuda.pack import SPLITS, generate, pack, unpack
 from benchmarks.cuda.run import PARTS, run_part
-from sentiment.encoded import EncodedReviews, save_tensors
+from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
+from sentiment.storage.tensors import save_tensors
 from tests.conftest import random_reviews
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ from subprocess import PIPE, STDOUT
 import pytest
 import yaml
 
-from sentiment.files import remove, sha256_of
+from sentiment.storage.outputs import remove, sha256_of
 from tests.clone import RESUMED, Clone, heed_interrupts
 from tests.conftest import imdb_members, write_archive
 from tests.webserver import part_of, serving

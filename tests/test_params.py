@@ -14,12 +14,13 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
 from sentiment.errors import InputError
-from sentiment.language import SOFTMAXES, LanguageConfig
-from sentiment.model import POOLINGS, ModelConfig
-from sentiment.precision import PRECISIONS
-from sentiment.recurrent import CELLS
-from sentiment.schedule import SCHEDULES
-from sentiment.train import TrainConfig
+from sentiment.models.classifier import ModelConfig
+from sentiment.models.layers import CELLS
+from sentiment.models.pooling import POOLINGS
+from sentiment.models.precision import PRECISIONS
+from sentiment.pretraining.language_model import SOFTMAXES, LanguageConfig
+from sentiment.runtime.schedule import SCHEDULES
+from sentiment.training.trainer import TrainConfig
 from stages import params as schema
 from stages.params import parse_yaml, read_params
 

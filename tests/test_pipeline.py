@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sentiment.corpus import read_corpus
+from sentiment.corpora.reviews import read_corpus
 from tests.clone import ROOT, SMALL, STAGES, Clone
 from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
 
@@ -61,7 +61,7 @@ WITHOUT_MEMORY = """
 import importlib, sys
 import stages.run
 import torch
-from sentiment.model import Classifier
+from sentiment.models.classifier import Classifier
 
 def refuse(*_):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
@@ -193,14 +193,21 @@ def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
         parameters.write_text(before)
 
 
-def test_a_changed_comment_marks_the_stages_that_reach_the_module(sample: Clone) -> None:
+def test_a_changed_comment_marks_the_stages_that_reach_the_package(sample: Clone) -> None:
     sample.experiment(*SMALL)
     for module, stages in {
-        "src/sentiment/batches.py": {"pretrain", "train", "evaluate", "report"},
-        "src/sentiment/tokens.py": {"prepare", "evaluate", "report"},
-        "src/sentiment/metrics.py": {"evaluate"},
-        "src/sentiment/report.html": {"report"},
-        "stages/params.py": set(STAGES),
+        "src/sentiment/storage/outputs.py": set(STAGES),
+        "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
+        "src/sentiment/corpora/imdb.py": set(STAGES) - {"pretrain", "train"},
+        "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "evaluate", "report"},
+        "src/sentiment/dataset/batching.py": set(STAGES) - {"download_corpus", "download_vectors"},
+        "src/sentiment/models/layers.py": {"pretrain", "train", "evaluate", "report"},
+        "src/sentiment/runtime/device.py": {"pretrain", "train", "evaluate"},
+        "src/sentiment/pretraining/trainer.py": {"pretrain"},
+        "src/sentiment/training/trainer.py": {"train"},
+        "src/sentiment/evaluation/metrics.py": {"baseline", "evaluate"},
+        "src/sentiment/report/page.html": {"report"},
+        "stages/params.py": set(),  # the parameters are compared themselves
     }.items():
         path = sample.folder / module
         before = path.read_text()
@@ -322,7 +329,7 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
 
 
 def test_the_example_of_ones_own_reviews_is_read() -> None:
-    from sentiment.own import Columns, read_own
+    from sentiment.corpora.custom import Columns, read_own
 
     reviews = read_own(ROOT / "examples" / "reviews.csv", Columns("text", "label", None, None), ("neg", "pos"), 0.2, 7)
     assert {review.label for review in reviews if review.split == "test"} == {0, 1}

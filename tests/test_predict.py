@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.checkpoint import save_checkpoint
+from sentiment.dataset.vocabulary import fit_vocabulary, save_vocabulary
 from sentiment.errors import InputError
-from sentiment.tokens import TokenRules
-from sentiment.vocabulary import fit_vocabulary, save_vocabulary
+from sentiment.models.checkpoint import save_checkpoint
+from sentiment.text.tokenizer import TokenRules
 from stages.predict import main
 from tests.clone import ROOT
 from tests.conftest import small_model
@@ -153,7 +153,7 @@ def test_texts_that_a_gpu_has_no_memory_for_may_go_to_the_cpu(model: str, monkey
     def refuse(*_: object) -> None:
         raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
-    monkeypatch.setattr("sentiment.model.Classifier.forward", refuse)
+    monkeypatch.setattr("sentiment.models.classifier.Classifier.forward", refuse)
     with pytest.raises(
         InputError, match=r"^scoring the texts: the GPU's memory is full; free it, or use the CPU by CUDA_"
     ):

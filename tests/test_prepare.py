@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.corpus import write_corpus
+from sentiment.corpora.reviews import write_corpus
+from sentiment.corpora.synthetic import generate_reviews
 from sentiment.errors import InputError
-from sentiment.sample import generate_reviews
 from stages.params import Params, read_params
 from stages.paths import CORPUS, EMBEDDINGS, METRICS, VECTORS
 from stages.prepare import prepare

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, sync_playwright
 
-from sentiment import figures
-from sentiment.report import Mistake, Report, lay_out, write_report
+from sentiment.report import plots as figures
+from sentiment.report.page import Mistake, Report, lay_out, write_report
 
 SCRIPT = "<script>fetch('https://example.org/')</script><img src=x onerror=alert(1)> & so \"on\""
 

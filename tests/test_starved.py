@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.download.fetch import fetch
 from sentiment.errors import InputError
-from sentiment.fetch import fetch
 from tests.clone import STAGES, Clone
 
 SETTINGS = ["download.sample.reviews=200", "model.hidden_size=8", "train.epochs=2", "pretrain.enabled=true"]

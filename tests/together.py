@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.processes import joined
-from sentiment.train import Epoch, train
+from sentiment.runtime.distributed import joined
+from sentiment.training.trainer import Epoch, train
 from tests.conftest import small_model
-from tests.test_train import CONFIG, VALIDATION, easy_reviews
+from tests.training.test_trainer import CONFIG, VALIDATION, easy_reviews
 
 CPU = torch.device("cpu")
 SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5, virtual=0.5, entropy=0.2)

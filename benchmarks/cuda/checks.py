@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.cuda.pack import Packed, first, generate, unpack
-from sentiment.device import choose_device
+from sentiment.runtime.device import choose_device
 
 FRAMES = 6  # of a traceback, the last ones
 DIGITS = 4  # significant ones of a number

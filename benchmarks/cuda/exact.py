@@ -13,12 +13,13 @@ from benchmarks.cuda.checks import Record, Setting
 from benchmarks.cuda.networks import default_shape, default_training, new_model, without_dropout
 from benchmarks.cuda.pack import shortest
 from benchmarks.cuda.timing import tf32
-from sentiment.batches import Batch
-from sentiment.device import product_dtype
-from sentiment.model import POOLINGS, Classifier, ModelConfig
-from sentiment.objective import Objective
-from sentiment.precision import PRECISIONS
-from sentiment.recurrent import CELLS
+from sentiment.dataset.batching import Batch
+from sentiment.models.classifier import Classifier, ModelConfig
+from sentiment.models.layers import CELLS
+from sentiment.models.pooling import POOLINGS
+from sentiment.models.precision import PRECISIONS
+from sentiment.runtime.device import product_dtype
+from sentiment.training.objective import Objective
 
 # Distance from 1 to the next number, of the type to which the factors of a product are rounded.
 EPSILONS = {"float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}

@@ -23,15 +23,15 @@ from benchmarks.train import (
     time_ours,
     time_textbook,
 )
-from sentiment.batches import shuffled_rows
-from sentiment.device import product_dtype
-from sentiment.encoded import PADDING, EncodedReviews, take_encoded
-from sentiment.language import Reader
-from sentiment.model import ModelConfig
-from sentiment.objective import Objective
-from sentiment.precision import PRECISIONS
-from sentiment.predict import predict_logits
-from sentiment.train import Epoch, train
+from sentiment.dataset.batching import shuffled_rows
+from sentiment.dataset.encoded import PADDING, EncodedReviews, take_encoded
+from sentiment.models.classifier import ModelConfig
+from sentiment.models.inference import predict_logits
+from sentiment.models.precision import PRECISIONS
+from sentiment.pretraining.trainer import Reader
+from sentiment.runtime.device import product_dtype
+from sentiment.training.objective import Objective
+from sentiment.training.trainer import Epoch, train
 
 TEXTBOOK_BATCHES, OUR_BATCHES = 10, 32  # that the loops are timed on; the textbook's are four times as long
 STEPS = 4  # of training that are timed and profiled

@@ -19,11 +19,12 @@ from benchmarks.cuda.checks import Check, Record, Setting
 from benchmarks.cuda.networks import default_training, new_model, vocabulary_size
 from benchmarks.cuda.pack import Packed, first
 from benchmarks.train import wait
-from sentiment.encoded import PADDING, EncodedReviews, join_encoded
-from sentiment.language import LanguageConfig, Reader, windows_of
-from sentiment.model import Classifier, ModelConfig
-from sentiment.predict import predict_logits
-from sentiment.train import Epoch, TrainConfig, train
+from sentiment.dataset.encoded import PADDING, EncodedReviews, join_encoded
+from sentiment.models.classifier import Classifier, ModelConfig
+from sentiment.models.inference import predict_logits
+from sentiment.pretraining.language_model import LanguageConfig
+from sentiment.pretraining.trainer import Reader, windows_of
+from sentiment.training.trainer import Epoch, TrainConfig, train
 
 LANGUAGE = LanguageConfig(
     seed=1,

@@ -9,9 +9,9 @@ import yaml
 
 from benchmarks.cuda.checks import Setting
 from benchmarks.cuda.pack import Packed
-from sentiment.language import LanguageConfig
-from sentiment.model import Classifier, ModelConfig, initial_model
-from sentiment.train import TrainConfig
+from sentiment.models.classifier import Classifier, ModelConfig, initial_model
+from sentiment.pretraining.language_model import LanguageConfig
+from sentiment.training.trainer import TrainConfig
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 EMBEDDING_SIZE = 100

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sentiment.encoded import EncodedReviews, load_encoded, take_encoded
+from sentiment.dataset.encoded import EncodedReviews, load_encoded, take_encoded
 from sentiment.errors import InputError
-from sentiment.files import replacing
+from sentiment.storage.outputs import replacing
 
 SPLITS = ("train", "validation", "test", "unsup")
 MOST_IDS = 2**16  # that 16 bits tell apart

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from benchmarks.cuda.checks import Record, Setting, processes_for, set_up
 from benchmarks.cuda.networks import default_pretraining, default_shape, default_training, new_model
 from benchmarks.cuda.pack import first
-from sentiment import train as training
-from sentiment.encoded import PADDING
+from sentiment.dataset.encoded import PADDING
 from sentiment.errors import InputError
-from sentiment.language import Reader
-from sentiment.model import Classifier
-from sentiment.precision import PRECISIONS
-from sentiment.predict import predict_logits
-from sentiment.resume import Saved
-from sentiment.train import TrainConfig
+from sentiment.models.classifier import Classifier
+from sentiment.models.inference import predict_logits
+from sentiment.models.precision import PRECISIONS
+from sentiment.pretraining.trainer import Reader
+from sentiment.runtime.resume import Saved
+from sentiment.training import trainer as training
+from sentiment.training.trainer import TrainConfig
 
 STEPS_BEFORE_KILL = 3  # of the second epoch
 

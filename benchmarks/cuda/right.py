@@ -9,8 +9,8 @@ from benchmarks.cuda.exact import compare_networks, compare_objective, compare_t
 from benchmarks.cuda.layers import lstm, precisions
 from benchmarks.cuda.repeat import diverge, fill_memory, kill_and_resume, pretrain, train_twice
 from benchmarks.cuda.timing import top_kernels
-from sentiment.device import product_dtype
-from sentiment.precision import PRECISIONS
+from sentiment.models.precision import PRECISIONS
+from sentiment.runtime.device import product_dtype
 
 
 def describe_device(setting: Setting, record: Record) -> None:

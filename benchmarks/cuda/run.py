@@ -20,7 +20,7 @@ import torch
 from benchmarks.cuda import fast, good, right, two_processes
 from benchmarks.cuda.checks import Check, Setting, processes_for, work
 from benchmarks.cuda.machine import describe_machine
-from sentiment.files import replacing
+from sentiment.storage.outputs import replacing
 
 PARTS: dict[str, dict[str, Check]] = {
     "right": right.CHECKS,

@@ -18,10 +18,10 @@ from benchmarks.cuda.exact import EPSILONS, MOST_EPSILONS, error_of
 from benchmarks.cuda.networks import default_shape, default_training, new_model, without_dropout
 from benchmarks.cuda.pack import first
 from benchmarks.cuda.timing import tf32
-from sentiment.encoded import read_tensors, save_tensors
-from sentiment.precision import PRECISIONS
-from sentiment.processes import stack_over_processes
-from sentiment.train import Epoch, train
+from sentiment.models.precision import PRECISIONS
+from sentiment.runtime.distributed import stack_over_processes
+from sentiment.storage.tensors import read_tensors, save_tensors
+from sentiment.training.trainer import Epoch, train
 
 SECONDS = 60  # in which processes must have trained
 REVIEWS = 203  # at most: in batches of 32 the last holds 11

@@ -1,35 +1,19 @@
 """Recurrent sentiment classifiers: from labelled text to tensors, to a model, to metrics.
 
-The modules, in the order in which the data meets them; each imports only from the lines above it::
+Packages by role, in the order in which the data meets them; each imports only from lines above its own::
 
-    errors                           a user's mistake
-    files                            outputs that appear whole or not at all
-    archive, web                     archives from elsewhere, read within limits; servers, waited for within limits
-    corpus                           reviews in one Parquet file
-    split                            which reviews are held out
-    fetch, sample, imdb, own         where reviews and vectors come from
-    pieces                           pieces of text, cut as spaCy cuts them
-    tokens, vectors                  spaCy tokens; rows of a GloVe file         (no torch so far)
-    coverage                         why words of a text have no vector
-    encoded                          ragged token ids and labels
-    resume                           what a training that was broken off goes on from
-    ragged                           the same, from Arrow's lists into tensors and files
-    vocabulary                       torchtext's vocabulary: tokens to ids, and the embedding matrix
-    batches                          padded batches of like length
-    precision                        what is computed in which dtype
-    recurrent                        recurrent layers that read padded reviews exactly
-    model                            the classifier
-    behaviour                        short texts of one capability each
-    checkpoint, predict              its weights, configuration and vocabulary on disk; its logits of reviews
-    gradients                        what reaches each time step and each token
-    device, processes                the processor or GPU and its habits; several of them at one model
-    objective                        what training minimises
-    schedule                         how a learning rate rises and falls
-    language                         language models for a classifier to start from
-    train, temperature               the training loop; how sure its model may be
-    baseline, metrics                the linear model to beat; figures and curves
-    figures                          the curves drawn
-    report                           one page that shows them
+    errors         a user's mistake
+    storage        outputs that appear whole or not at all, files of tensors, archives
+    download       HTTP, fetching by checksum
+    corpora        reviews in one Parquet file: IMDb, a user's own, generated; which are held out
+    text           spaCy's tokens, word vectors                         (no torch so far)
+    dataset        the vocabulary, encoded reviews, padded batches
+    models         recurrent layers, pooling, classifier, checkpoint, inference, attribution
+    runtime        device and precision, several processes, the state to resume from
+    pretraining    language models to start from
+    training       the objective, the training loop, the temperature
+    evaluation     metrics, the linear baseline, behavioural tests
+    report         plots, and one page that shows them
 
 Letters in the shapes of tensors, everywhere:
 

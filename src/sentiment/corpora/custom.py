@@ -1,0 +1,263 @@
+"""The user's own labelled text: a CSV, JSONL or Parquet file, or a folder `split/label/*.txt`."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from sentiment.corpora.reviews import Review, reading_parquet
+from sentiment.corpora.splitting import hold_out, keys_of, report_share
+from sentiment.errors import InputError, in_short
+from sentiment.storage.outputs import first_repeated, parse_json
+
+BATCH_ROWS = 256  # bounds the memory of reading Parquet
+GREATEST_RATIO = 1_000  # of Parquet unpacked to Parquet as it is
+
+Row = tuple[str, dict[str, object]]  # where it was read, and its columns by name
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where in the user's file things are; a column that is None is not there."""
+
+    text: str
+    label: str
+    split: str | None
+    group: str | None
+
+
+# What stands in the header of a file that is not separated by commas.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+# What the messages of Python's csv module mean, by a part of each.
+CSV_CAUSES = {
+    "expected after": "a closing quote must be followed by a comma, without a space; double a quote inside the text",
+    "unexpected end": "a quote is opened and never closed",
+    "new-line character": "its lines end with CR alone; save it with LF, or CR and LF",
+}
+
+# How to make a file of another format one that is read.
+CONVERSIONS = {
+    **dict.fromkeys((".tsv", ".tab"), "save it separated by commas, as .csv"),
+    **dict.fromkeys((".xls", ".xlsx", ".ods"), "save it as .csv, in UTF-8"),
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".tgz", ".tar"), "unpack it"),
+    ".json": "write one object a line, as .jsonl",
+    ".ndjson": "rename it to .jsonl",
+}
+
+FOLDER_LAYOUT = "a folder must be laid out as split/label/*.txt, for instance train/pos/1.txt"
+FILES_LOOKED_AT = 10_000  # of a folder that is laid out otherwise
+FOLDER_COLUMNS = Columns(text="text", label="label", split="split", group=None)
+
+
+def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: float, seed: int) -> list[Review]:
+    """Return the reviews of a file or folder, in its order; `labels` names the negative and the positive one.
+
+    Where there is no split column, `test_share` of the reviews are drawn for test, seeded, as `split.hold_out` does.
+
+    Raises InputError for a file that cannot be read, a column that is not there, a text that is not one, a label
+    that is not one of the two, a share that cannot be drawn.
+    """
+    try:
+        if path.is_dir():
+            rows, columns = _folder_rows(path), FOLDER_COLUMNS
+        else:
+            rows = _reader(path)(path)
+        reviews = [_review(number, where, row, columns, labels) for number, (where, row) in enumerate(rows)]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror} (download.own.path)") from error
+    if not reviews:
+        raise InputError(f"{path}: holds no reviews (download.own.path)")
+    return reviews if columns.split else _draw_test(path, reviews, test_share, seed)
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
+    """Return the function that reads a file, by the suffix of its name."""
+    if not path.exists():
+        hint = "; ~ is not expanded, write the path in full" if path.parts[0].startswith("~") else ""
+        raise InputError(f"{path}: is not there; download.own.path must name your file or folder{hint}")
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        hint = f"; {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
+        raise InputError(f"{path}: download.own.path must name a folder or a file {', '.join(READERS)}{hint}")
+    return READERS[suffix]
+
+
+def _review(number: int, where: str, row: dict[str, object], columns: Columns, labels: tuple[str, str]) -> Review:
+    for key, name in vars(columns).items():
+        if name is not None and name not in row:
+            raise InputError(
+                f"{where}: has no column {name!r}, which download.own.{key}_column names; "
+                f"its columns are {', '.join(map(repr, row))}"
+            )
+        if name is not None and isinstance(row[name], Mapping | list):
+            raise InputError(f"{where}: {name} must be a single value; got {in_short(row[name])}")
+    text = row[columns.text]
+    if not isinstance(text, str):
+        raise InputError(f"{where}: {columns.text} must be text; got {in_short(text)}")
+    split = "train" if columns.split is None else str(row[columns.split])
+    label = row[columns.label]
+    name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as they stand in JSON
+    if label in (None, "") or split == "unsup":
+        value = None
+    elif name in labels:
+        value = labels.index(name)
+    else:
+        raise InputError(
+            f"{where}: {columns.label} must be one of {', '.join(labels)}; got {in_short(name)} "
+            f"(download.own.labels){_layout_hint(name) if columns is FOLDER_COLUMNS else ''}"
+        )
+    group = None if columns.group is None else row[columns.group]
+    return Review(
+        id=f"{number:08d}",
+        split=split,
+        label=value,
+        rating=None,
+        group=None if group in (None, "") else str(group),
+        text=text,
+        where=where,
+    )
+
+
+def _draw_test(path: Path, reviews: list[Review], share: float, seed: int) -> list[Review]:
+    for review in reviews:
+        if review.label is None:
+            raise InputError(f"{review.where}: has no label; without a split column every review needs one")
+    labels = np.array([review.label for review in reviews], dtype=np.int8)
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"{path}: all its reviews have one label; both of download.own.labels are needed")
+    ties = {"text": keys_of(review.text for review in reviews), "group": keys_of(review.group for review in reviews)}
+    in_test = hold_out(labels, list(ties.values()), share, seed)
+    try:
+        report_share(in_test, labels, ties, share, "test")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return [review._replace(split="test" if test else "train") for review, test in zip(reviews, in_test, strict=True)]
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    _check_separator(path)
+    csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some reviews
+    lines = csv.reader((line for _, line in _lines(path)), strict=True)
+    filled = (values for values in lines if any(map(str.strip, values)))  # spreadsheets write blank lines, and ",,"
+    try:
+        header = next(filled, [])
+        # a column without a name cannot be asked for, so there may be several
+        _check_names(f"{path}:{lines.line_num}", filter(None, header))
+        for values in filled:
+            where = f"{path}:{lines.line_num}"
+            if len(values) != len(header):
+                raise InputError(
+                    f"{where}: must have {len(header)} columns as the header has; got {len(values)}; "
+                    "a text with commas in it needs double quotes around it"
+                )
+            yield where, dict(zip(header, values, strict=True))
+    except csv.Error as error:
+        cause = next((cause for part, cause in CSV_CAUSES.items() if part in str(error)), str(error))
+        raise InputError(f"{path}:{lines.line_num}: is not valid CSV: {cause} (download.own.path)") from error
+
+
+def _check_separator(path: Path) -> None:
+    where, header = next(((where, line.strip()) for where, line in _lines(path) if line.strip()), ("", ""))
+    for separator, separators in SEPARATORS.items():
+        if separator in header and "," not in header:
+            raise InputError(
+                f"{where}: has one column named {in_short(header)}: is it separated by {separators}? "
+                "save it separated by commas (download.own.path)"
+            )
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    for where, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = parse_json(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: is not valid JSON: {error}; each line must be one object") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: each line must be a JSON object; got {line.strip()[:40]!r}")
+        yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    number = unpacked = 0
+    allowed = GREATEST_RATIO * path.stat().st_size
+    with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+        _check_names(f"{path}", file.schema_arrow.names)
+        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+            unpacked += batch.nbytes
+            if unpacked > allowed:
+                raise InputError(
+                    f"{path}: unpacks to more than {GREATEST_RATIO:,} times its {path.stat().st_size:,} bytes, "
+                    "which no text does; do not trust this file"
+                )
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", row
+
+
+def _check_names(where: str, names: Iterable[str]) -> None:
+    if (name := first_repeated(names)) is not None:
+        raise InputError(f"{where}: names the column {in_short(name)} twice; remove or rename one of the two")
+
+
+def _folder_rows(path: Path) -> Iterator[Row]:
+    files = sorted(path.glob("*/*/*.txt"), key=lambda file: file.relative_to(path).as_posix())
+    if not files:
+        raise InputError(f"{path}: {FOLDER_LAYOUT}; {_describe_layout(path)} (download.own.path)")
+    for file in files:
+        text = "".join(line for _, line in _lines(file))
+        yield str(file), {"split": file.parts[-3], "label": file.parts[-2], "text": text}
+
+
+def _describe_layout(path: Path) -> str:
+    """Say how the files of a folder lie that is not laid out as it should be, and what to do with them."""
+    files = [file.relative_to(path) for file in islice(path.rglob("*"), FILES_LOOKED_AT) if file.is_file()]
+    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+    if not shown:
+        return "found no files"
+    (depth, suffix), count = Counter((len(file.parts), file.suffix) for file in shown).most_common(1)[0]
+    example = min(file for file in shown if (len(file.parts), file.suffix) == (depth, suffix))
+    found = f"found {count:,} like {example}"
+    if suffix.lower() in READERS:
+        return f"{found}: put all rows into one file and name that"
+    if (depth, suffix) == (2, ".txt"):
+        return f"{found}: move the labels' folders into one that is named train, and some of the texts into test"
+    return found
+
+
+def _layout_hint(label: str) -> str:
+    """Say what to do with a folder that stands where a label's should."""
+    if label == "unsup":
+        return (
+            f": {FOLDER_LAYOUT}, and unsup is a split: move this folder to unsup/unsup, or, for IMDb itself, "
+            "set download.corpus to imdb"
+        )
+    return f": {FOLDER_LAYOUT}"
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each line with where it stands, its end kept; a byte order mark is not part of the first."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path}:{number}"
+            try:
+                yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{where}: is not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
+                ) from error
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _jsonl_rows,
+    ".parquet": _parquet_rows,
+}

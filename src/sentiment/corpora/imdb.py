@@ -1,0 +1,65 @@
+"""The Large Movie Review Dataset, read from its archive without unpacking it.
+
+Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL. 25,000 train and 25,000 test reviews, half of
+each positive (7 to 10 stars) and half negative (1 to 4), and 50,000 without a label.
+"""
+
+import re
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sentiment.corpora.reviews import Review
+from sentiment.errors import InputError
+from sentiment.storage.archives import Limits, tar_texts
+
+REVIEW = re.compile(r"(train|test)/(pos|neg|unsup)/([0-9]{1,6})_([0-9]{1,2})\.txt")
+URLS = re.compile(r"(train|test)/urls_(pos|neg|unsup)\.txt")
+FILM = re.compile(r"/title/(tt\d+)")
+LABELS = {"pos": 1, "neg": 0, "unsup": None}
+
+
+def read_imdb(archive: Path, limits: Limits) -> list[Review]:
+    """Return all reviews of `aclImdb_v1.tar.gz`, sorted by id, whatever the order of its members.
+
+    The id is the member's path without suffix, as in `train/pos/0_9`; the group is the film, from line n of the
+    list of addresses for review n. Files of the archive that are neither are passed over.
+
+    Raises InputError for an archive that `tar_texts` refuses and for a review without an address.
+    """
+    texts: dict[tuple[str, str, int, int], str] = {}
+    films: dict[tuple[str, str], list[str | None]] = {}
+    with tqdm(desc="read", unit="review", disable=None) as bar:
+        for name, read_text in tar_texts(archive, limits):
+            if match := REVIEW.fullmatch(name):
+                part, kind, number, rating = match.groups()
+                texts[part, kind, int(number), int(rating)] = read_text()
+                bar.update()
+            elif match := URLS.fullmatch(name):
+                part, kind = match.groups()
+                lines = read_text().splitlines()
+                films[part, kind] = [match[1] if (match := FILM.search(line)) else None for line in lines]
+    if not texts:
+        raise InputError(f"{archive}: no member is named like aclImdb/train/pos/0_9.txt; this is not aclImdb_v1.tar.gz")
+    reviews = [
+        _review(archive, part, kind, number, rating, text, films.get((part, kind), []))
+        for (part, kind, number, rating), text in texts.items()
+    ]
+    return sorted(reviews, key=lambda review: review.id)
+
+
+def _review(
+    archive: Path, part: str, kind: str, number: int, rating: int, text: str, films: list[str | None]
+) -> Review:
+    name = f"{part}/{kind}/{number}_{rating}"
+    if number >= len(films) or films[number] is None:
+        raise InputError(f"{archive}: {name}.txt has no film in line {number + 1} of {part}/urls_{kind}.txt")
+    return Review(
+        id=name,
+        split="unsup" if kind == "unsup" else part,
+        label=LABELS[kind],
+        rating=None if kind == "unsup" else rating,
+        group=films[number],
+        text=text,
+        where=f"{archive}: {name}.txt",
+    )

@@ -1,0 +1,138 @@
+"""A corpus: reviews in one Parquet file, with the same columns wherever they came from."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiment.errors import InputError, in_short
+from sentiment.storage.outputs import replacing
+
+SPLITS = ("train", "test", "unsup")
+SURROGATE = re.compile("[\ud800-\udfff]")
+ROW_GROUP_REVIEWS = 2_000  # bounds the memory of writing
+BATCH_REVIEWS = 1_000  # bounds the memory of reading
+
+COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "split": pa.string(),
+    "label": pa.int8(),
+    "rating": pa.int8(),
+    "group": pa.string(),
+    "text": pa.string(),
+}
+SCHEMA = pa.schema(COLUMNS)
+STORAGE: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["split", "label", "rating", "group"],  # the columns of few different values
+    "write_statistics": False,  # nobody asks for the least and the greatest text
+}
+
+
+class Review(NamedTuple):
+    """One review; `where` says where it was read, for errors, and is not stored."""
+
+    id: str
+    split: str  # one of SPLITS
+    label: int | None  # 1 positive, 0 negative, None unknown (in unsup only)
+    rating: int | None  # as the reviewer gave it; its range is the corpus's own
+    group: str | None  # reviews of one thing (a film) share a group
+    text: str
+    where: str
+
+
+def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
+    """Check each review and write all of them to a Parquet file, in the order given.
+
+    Raises InputError for an unknown split, a label missing or misplaced, a text with nothing but white space, a
+    repeated id, and a train or test split that lacks one of the two labels.
+    """
+    seen: set[str] = set()
+    labels: Counter[tuple[str, int | None]] = Counter()
+    with (
+        replacing(path) as partial,
+        pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer,
+    ):
+        batch: list[Review] = []
+        for review in reviews:
+            _check(review)
+            if review.id in seen:
+                raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own")
+            seen.add(review.id)
+            labels[review.split, review.label] += 1
+            batch.append(review)
+            if len(batch) == ROW_GROUP_REVIEWS:
+                writer.write_table(_table(batch))
+                batch = []
+        if batch:
+            writer.write_table(_table(batch))
+        for split in ("train", "test"):
+            counts = [labels[split, label] for label in (0, 1)]
+            if 0 in counts:
+                raise InputError(
+                    f"the {split} split must hold reviews of both labels; "
+                    f"got {counts[0]:,} negative and {counts[1]:,} positive"
+                )
+
+
+def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
+    """Read some columns of a corpus, all N rows, in the file's order; raises InputError for a damaged file."""
+    with reading_parquet(path, "a corpus"):
+        values: dict[str, list[Any]] = pq.read_table(path, columns=columns).to_pydict()
+    return values
+
+
+def read_batches(
+    path: Path, columns: list[str], chosen: npt.NDArray[np.bool_] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of a corpus, a few thousand reviews at a time, in the file's order.
+
+    `chosen`, (N,), says which of all the reviews are wanted, if not all are. Raises InputError for a damaged file.
+    """
+    start = 0
+    with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
+            batch.validate(full=True)  # that text is UTF-8
+            stop = start + len(batch)
+            if chosen is None:
+                yield batch
+            elif chosen[start:stop].any():
+                yield batch.filter(pa.array(chosen[start:stop]))
+            start = stop
+
+
+@contextmanager
+def reading_parquet(path: Path, what: str) -> Iterator[None]:
+    """Say in one line that a file is not `what`, for which Arrow has errors of many kinds."""
+    path.stat()  # its error names the file that is not there, which Arrow's does not
+    try:
+        yield
+    except (pa.ArrowException, OSError, OverflowError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: is not {what}: {error}") from error
+
+
+def _check(review: Review) -> None:
+    if review.split not in SPLITS:
+        raise InputError(f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {in_short(review.split)}")
+    if (review.label is None) != (review.split == "unsup"):
+        raise InputError(
+            f"{review.where}: reviews of train and test need a label and those of unsup have none; "
+            f"got split {review.split!r} with label {review.label!r}"
+        )
+    if not review.text.strip():
+        raise InputError(f"{review.where}: the review is empty or only white space; remove it or give its text")
+    for name, text in (("text", review.text), ("group", review.group or "")):
+        if SURROGATE.search(text):
+            raise InputError(f"{review.where}: the {name} holds half a surrogate pair, which is no character; mend it")
+
+
+def _table(batch: list[Review]) -> pa.Table:
+    columns = dict(zip(Review._fields, zip(*batch, strict=True), strict=True))
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)

@@ -1,0 +1,214 @@
+"""Hold out reviews for validation, so that no text and no film is on both sides."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment.corpora.reviews import SPLITS, read_batches
+from sentiment.errors import InputError
+
+SPLITS_AND_VALIDATION = (*SPLITS, "validation")
+TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
+
+# By the split that is drawn: the parameter of its share, and the one that makes groups stay together.
+PARAMETERS = {
+    "test": ("download.own.test_share", "download.own.group_column"),
+    "validation": ("prepare.validation_share", "prepare.split_by"),
+}
+GREATEST_FACTOR = 2  # between the reviews drawn and asked for: the error of a figure is then at most 1.4 times another
+
+Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
+
+
+class Outline(NamedTuple):
+    """What the splitting of N reviews, n of them in train and m in test, needs to know."""
+
+    splits: npt.NDArray[np.int8]  # (N,), place in SPLITS
+    labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
+    texts: Keys  # (n,)
+    groups: Keys  # (n,)
+    test_texts: Keys  # (m,)
+
+
+def read_outline(path: Path) -> Outline:
+    """Read all of a corpus for what its splitting needs."""
+    parts: list[Outline] = []
+    for batch in read_batches(path, ["split", "label", "group", "text"]):
+        splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
+        labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
+        train, test = (batch.filter(pa.array(splits == split)) for split in (TRAIN, TEST))
+        texts, groups = (keys_of(train[name].to_pylist()) for name in ("text", "group"))
+        parts.append(Outline(splits, labels, texts, groups, keys_of(test["text"].to_pylist())))
+    return Outline(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def keys_of(values: Iterable[str | None]) -> Keys:
+    """Return a key for each value. Of a million different ones, the chance that two share a key is 3e-8."""
+    digests = (
+        0
+        if value is None
+        else int.from_bytes(blake2b(value.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
+        for value in values
+    )
+    return np.fromiter(digests, dtype=np.int64)
+
+
+def count_shared_texts(outline: Outline, most: float) -> int:
+    """Count the test reviews whose text also stands in train; raises InputError if their share is above `most`."""
+    shared, tests = int(np.isin(outline.test_texts, outline.texts).sum()), len(outline.test_texts)
+    if shared > most * tests:
+        raise InputError(
+            f"prepare.most_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have a text that "
+            f"also stands in train, and at most {most:.1%} may: remove them from one side, or set "
+            "download.own.split_column to null to have a test split drawn that keeps equal texts together"
+        )
+    return shared
+
+
+def assign_splits(
+    splits: npt.NDArray[np.int8],
+    labels: npt.NDArray[np.int8],
+    ties: Mapping[str, Keys],
+    share: float,
+    seed: int,
+) -> npt.NDArray[np.int8]:
+    """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
+
+    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
+    Raises InputError as `report_share` does.
+    """
+    train = np.flatnonzero(splits == TRAIN)
+    held_out = hold_out(labels[train], list(ties.values()), share, seed)
+    report_share(held_out, labels[train], ties, share, "validation")
+    assigned = splits.copy()
+    assigned[train[held_out]] = VALIDATION
+    return assigned
+
+
+def report_share(
+    held_out: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], ties: Mapping[str, Keys], share: float, split: str
+) -> None:
+    """Print the share of N reviews that was held out for a split.
+
+    `held_out` and `labels` are (N,), `ties` the keys of texts and, where they tie, of groups. Raises InputError if
+    either side lacks a label, or has less than half or more than twice as many reviews as asked for.
+    """
+    drawn, reviews = int(held_out.sum()), len(held_out)
+    wanted = round(share * reviews)
+    far = any(
+        max(side) > GREATEST_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
+    )
+    if far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
+        parameter, grouping = PARAMETERS[split]
+        counts = [
+            f"{np.count_nonzero(labels[held_out] == value):,} of {np.count_nonzero(labels == value):,} {name}"
+            for value, name in enumerate(("negative", "positive"))
+        ]
+        raise InputError(
+            f"{parameter}: the draw nearest to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
+            f"each side needs both labels and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
+        )
+    print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (asked for {share:.1%})")
+
+
+def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str:
+    """Say what keeps reviews together, and what to do about that."""
+    said = []
+    texts, groups = (
+        np.unique(keys[keys != 0], return_counts=True)[1]
+        for keys in (ties["text"], ties.get("group", np.zeros(0, dtype=np.int64)))
+    )
+    if len(texts) < reviews:
+        said.append(f"equal texts stay on one side, and the {reviews:,} reviews are {len(texts):,} distinct texts")
+    if len(groups):
+        said.append(
+            f"a group stays on one side ({grouping}), and there are {len(groups):,} groups, the largest of "
+            f"{groups.max():,} reviews"
+        )
+    return f"{'; '.join(said) or 'there are too few reviews'}: give more, or ask for another share"
+
+
+def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Return which of the training reviews may be learnt from with their labels, (n,), in ascending order.
+
+    `labels` is (N,). At most `count` are drawn, at random, so that of two counts the smaller's are among the greater's;
+    None takes all. Raises InputError if one of the labels is not among them.
+    """
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
+    if len(np.unique(labels[drawn])) < 2:
+        raise InputError(f"prepare.labels: {count} training reviews, drawn at random, all have one label; draw more")
+    return drawn
+
+
+def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose a share of the reviews, (N,) bool, as near as possible to that share of each label.
+
+    `labels` is (N,). Each of `ties` gives every review a key (of its text, of its film) or 0; reviews that share a key
+    in any of them stay on one side, together with all that they share a key with in turn.
+
+    Units of tied reviews are taken in a random order, each one if it fits under the quota of every label: single
+    reviews fill the quotas exactly. Where large units leave room, `_fill_up` comes as near as it can.
+    """
+    unit_of = _units(len(labels), ties)
+    order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)
+    values = np.unique(labels)
+    quotas = [round(share * np.count_nonzero(labels == value)) for value in values]
+    columns = [np.bincount(unit_of[labels == value], minlength=len(order))[order] for value in values]
+    room, taken = quotas, np.zeros(len(order), dtype=np.bool_)
+    for place, counts in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        if all(count <= left for count, left in zip(counts, room, strict=True)):
+            taken[place] = True
+            room = [left - count for count, left in zip(counts, room, strict=True)]
+    if any(room):
+        taken = _fill_up(taken, np.stack(columns, axis=1), np.array(quotas))
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order] = taken
+    return chosen[unit_of]
+
+
+def _fill_up(
+    taken: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Take or leave one unit after the other, of U, as long as that brings the draw nearer to the quotas of K labels.
+
+    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Of two draws
+    as near, the better one is that with more labels on both sides, as each side needs all.
+    """
+
+    def distance(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:  # (..., K) to (...)
+        missing = (drawn == 0) | (drawn == sizes.sum(axis=0))
+        return np.abs(drawn - quotas).sum(axis=-1) + missing.sum(axis=-1) / (1 + len(quotas))  # type: ignore[no-any-return]
+
+    taken, drawn = taken.copy(), sizes[taken].sum(axis=0)
+    while True:
+        turned = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): what is drawn with each unit turned
+        best = int(distance(turned).argmin())
+        if distance(turned[best]) >= distance(drawn):
+            return taken
+        drawn, taken[best] = turned[best], not taken[best]
+
+
+def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
+    """Return the number of the set of reviews that each is in, (N,), when shared keys connect them.
+
+    Each review takes the least number of those that it shares a key with, until nothing changes.
+    """
+    unit = np.arange(reviews)
+    tied = [np.flatnonzero(keys) for keys in ties]
+    keys_of_tied = [np.unique(keys[rows], return_inverse=True)[1] for keys, rows in zip(ties, tied, strict=True)]
+    while True:
+        least = unit.copy()
+        for rows, key in zip(tied, keys_of_tied, strict=True):
+            least_of_key = np.full(len(rows), reviews)
+            np.minimum.at(least_of_key, key, least[rows])
+            least[rows] = least_of_key[key]
+        least = least[least]  # the least of the least: long chains are done in few rounds
+        if np.array_equal(least, unit):
+            return np.unique(unit, return_inverse=True)[1]
+        unit = least

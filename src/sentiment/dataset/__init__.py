@@ -1,0 +1,1 @@
+"""The vocabulary, encoded reviews, and padded batches of them."""

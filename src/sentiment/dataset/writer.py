@@ -1,0 +1,80 @@
+"""Ragged token ids, Arrow's lists, as tensors and as files of tensors."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.storage.outputs import replacing
+
+COPY_BYTES = 1 << 20
+
+
+def to_tensors(tokens: pa.ListArray) -> EncodedReviews:
+    """Return N reviews, given as lists of int32, as tensors; their labels are unknown."""
+    lengths = torch.tensor([0, *pc.list_value_length(tokens).to_pylist()])
+    labels = torch.full((len(tokens),), -1, dtype=torch.int8)
+    return EncodedReviews(torch.tensor(tokens.flatten().to_numpy()), lengths.cumsum(0), labels)
+
+
+class EncodedWriter:
+    """Write encoded reviews a batch at a time; see `writing_encoded`."""
+
+    def __init__(self, tokens: IO[bytes], reviews: int) -> None:
+        self._tokens = tokens
+        self._lengths = np.zeros(reviews, dtype=np.int32)
+        self._labels = np.zeros(reviews, dtype=np.int8)
+        self._written = 0
+
+    def write(self, tokens: pa.ListArray, labels: npt.NDArray[np.int8]) -> None:
+        """Add n reviews: their ids of a vocabulary, and their labels, (n,)."""
+        self._tokens.write(tokens.flatten().to_numpy().astype("<i4", copy=False).data)
+        here = slice(self._written, self._written + len(tokens))
+        self._lengths[here] = pc.list_value_length(tokens).to_numpy()
+        self._labels[here] = labels
+        self._written += len(tokens)
+
+    def put_together(self, path: Path) -> None:
+        """Write what the safetensors library would: a header, then the tensors, those of the widest numbers first."""
+        assert self._written == len(self._labels), "all reviews are written"
+        offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
+        np.cumsum(self._lengths, out=offsets[1:])
+        header, at = {}, 0
+        for name, dtype, size, width in (
+            ("offsets", "I64", len(offsets), 8),
+            ("tokens", "I32", int(offsets[-1]), 4),
+            ("labels", "I8", len(self._labels), 1),
+        ):
+            header[name] = {"dtype": dtype, "shape": [size], "data_offsets": [at, at + width * size]}
+            at += width * size
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.write(offsets.astype("<i8", copy=False).data)
+            self._tokens.seek(0)
+            shutil.copyfileobj(self._tokens, file, COPY_BYTES)
+            file.write(self._labels.data)
+
+
+@contextmanager
+def writing_encoded(path: Path, reviews: int) -> Iterator[EncodedWriter]:
+    """Write so many encoded reviews to a safetensors file without metadata, in memory that their text does not fill.
+
+    How many tokens there are is known only at the end, and must stand at the beginning; so the tokens wait in a file
+    without a name.
+    """
+    with replacing(path) as partial, TemporaryFile(dir=path.parent) as tokens:
+        writer = EncodedWriter(tokens, reviews)
+        yield writer
+        writer.put_together(partial)

@@ -1,0 +1,1 @@
+"""Files from HTTP servers, known by their checksums."""

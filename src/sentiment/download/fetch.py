@@ -1,0 +1,153 @@
+"""Fetch a remote file that is known by its content: the checksum says what, the address only where.
+
+No server is trusted: it may be slow, break off, say one length and send another, or send something else without end. It
+gets a number of attempts, each with bounds on time and bytes, and the user one line on how the last of them ended.
+"""
+
+import errno
+import http.client
+import re
+import time
+import urllib.error
+import urllib.parse
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sentiment.download.http import WEB, open_address
+from sentiment.errors import InputError, in_short
+from sentiment.storage.outputs import says_full, sha256_of
+
+CHUNK_BYTES = 1 << 20
+PAUSE_SECONDS = 1.0  # before the second attempt; it doubles from there
+RETRYABLE_STATUS = {408, 429, 500, 502, 503, 504}
+
+# What stays as it is: of ValueError's kind are addresses that are none, and certificates that are not to be trusted.
+LASTING = (ValueError, http.client.InvalidURL, FileNotFoundError, IsADirectoryError, PermissionError)
+
+
+def fetch(
+    url: str,
+    sha256: str,
+    store: Path,
+    most_bytes: int,
+    attempts: int = 5,
+    timeout_seconds: float = 30.0,
+    parameter: str = "the sha256",
+) -> Path:
+    """Return `store/<sha256>`, downloading it from an http, https or file address if it is not there.
+
+    A download that breaks off is kept as `<sha256>.part` and continued, in this run or a later one. It is tried
+    `attempts` times, with pauses that double, and takes its name only when the bytes match. An attempt ends when the
+    server is silent for `timeout_seconds`, or all but silent.
+
+    Raises InputError for an address that cannot be read, a server that refuses, a file of more than `most_bytes`, and
+    bytes that do not match; `parameter` is what its message calls the checksum.
+    """
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in WEB | {"file"}:
+        raise InputError(f"{url}: the address must start with https://, http:// or file:///")
+    target, download = store / sha256, _Download(url, store / f"{sha256}.part", most_bytes, timeout_seconds)
+    if target.exists() and sha256_of(target) == sha256:
+        return target
+    store.mkdir(parents=True, exist_ok=True)
+    for attempt in range(attempts):
+        try:
+            download.go_on()
+            break
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error  # that one is only a wrapper
+            if says_full(error):
+                whole = "" if download.total is None else f"; the file has {download.total:,} bytes"
+                advice = "what arrived is kept, make room and run again to go on"
+                raise InputError(f"{download.partial}: the disk is full{whole}; {advice}") from error
+            reason = str(cause) or type(cause).__name__
+            if not _is_passing(cause):
+                raise InputError(f"{url}: cannot be fetched: {reason}") from error
+            if attempt + 1 == attempts:
+                advice = "what arrived is kept, run again to go on"
+                raise InputError(f"{url}: gave up after {attempts} attempts: {reason}; {advice}") from error
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+    found = sha256_of(download.partial)
+    if found != sha256:
+        size = download.partial.stat().st_size
+        download.partial.unlink()
+        kept = "your file is untouched, the copy of it was removed" if scheme == "file" else "the download was removed"
+        raise InputError(
+            f"{url}: its sha256 must be {sha256}; got {found} ({size:,} bytes); {kept}; "
+            f"if this is the right file, set {parameter}: {found}"
+        )
+    download.partial.replace(target)
+    return target
+
+
+def _is_passing(cause: object) -> bool:
+    """Tell whether another attempt may succeed."""
+    if isinstance(cause, OSError) and cause.errno == errno.EROFS:
+        return False
+    return not isinstance(cause, (*LASTING, str))  # some of urllib's reasons are mere words
+
+
+@dataclass
+class _Download:
+    """A file that is being fetched."""
+
+    url: str
+    partial: Path
+    most_bytes: int
+    timeout_seconds: float
+    total: int | None = None  # bytes of the file, once a server has said so
+
+    def go_on(self) -> None:
+        """Append to `partial` what is still missing, or start it anew where the server cannot continue."""
+        have = self.partial.stat().st_size if self.partial.exists() else 0
+        advice = "raise download.most_bytes if that is right"
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with open_address(self.url, headers, self.most_bytes, self.timeout_seconds) as response:
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+                return  # nothing is left to send: the part is the whole file, which its checksum will tell, or another
+            _check_status(response)
+            start, total = _read_extent(response, have)
+            if total is not None:
+                if self.total not in (None, total):
+                    raise ConnectionError(f"the server said that the file has {self.total:,} bytes, and now {total:,}")
+                if total > self.most_bytes:
+                    raise ValueError(f"the file has {total:,} bytes, more than {self.most_bytes:,}; {advice}")
+                self.total = total
+            name = Path(urllib.parse.urlsplit(self.url).path).name
+            with (
+                self.partial.open("ab" if start else "wb") as file,
+                tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
+            ):
+                while chunk := response.read1(CHUNK_BYTES):  # what is there: a chunk may never be filled
+                    if file.tell() + len(chunk) > self.most_bytes:
+                        self.partial.unlink()
+                        raise ValueError(f"the file has more than {self.most_bytes:,} bytes; {advice}")
+                    file.write(chunk)
+                    file.flush()  # whoever is killed goes on from here
+                    bar.update(len(chunk))
+                if total is not None and file.tell() < total:
+                    raise ConnectionError(f"the connection closed after {file.tell():,} of {total:,} bytes")
+
+
+def _check_status(response: Any) -> None:
+    if response.status not in {None, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:  # None: a file
+        error = ConnectionError if response.status in RETRYABLE_STATUS else ValueError
+        raise error(f"HTTP Error {response.status}: {response.reason}")
+
+
+def _read_extent(response: Any, have: int) -> tuple[int, int | None]:
+    """Return at which byte of the file the response starts, and how many the file has, if that is said."""
+    length = response.headers.get("Content-Length")
+    if length is not None and not re.fullmatch("[0-9]{1,18}", length):
+        raise ConnectionError(f"Content-Length must be a number of bytes; the server sent {in_short(length)}")
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        return 0, None if length is None else int(length)
+    extent = response.headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", extent)
+    if not found or int(found[1]) != have or length not in (None, str(int(found[2]) + 1 - have)):
+        raise ConnectionError(f"the server sent another range than the one asked for, {have}-: {in_short(extent)}")
+    return have, int(found[2]) + 1 if found[3] == "*" else int(found[3])

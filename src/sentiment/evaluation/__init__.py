@@ -1,0 +1,1 @@
+"""Figures and curves, the linear baseline, short texts of one capability each."""

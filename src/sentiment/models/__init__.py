@@ -1,0 +1,1 @@
+"""Recurrent layers, pooling, the classifier; its checkpoint, its logits, and what they rest on."""

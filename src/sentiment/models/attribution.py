@@ -1,0 +1,78 @@
+"""What reaches where: the gradient of the loss at each time step, and each token's part in a score.
+
+Both are taken from a copy of the model in float64, with dropout off, on the CPU.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from sentiment.dataset.batching import pad_batch
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.models.classifier import Classifier
+from sentiment.models.layers import Layer
+
+SMALLEST = torch.finfo(torch.float32).tiny  # a gradient below this is none for training in float32
+
+
+def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int) -> Tensor:
+    """Return the mean norm of d loss / d h_t by distance from the review's end, (T,) float64, SMALLEST or more.
+
+    Row d is about h_{length - d}, row 0 about the state after the last token. The loss is the review's own cross
+    entropy; h_t is the state of the last layer's forward reader, with all that later steps make of it (Bengio et al.
+    1994 show that it vanishes or explodes). The mean is over `count` reviews, or fewer if there are no more, from the
+    one of median length on; T is that length, so that all distances are met by the same reviews.
+    """
+    middle = (len(reviews) - 1) // 2
+    rows = reviews.lengths.argsort(stable=True)[middle : middle + count]
+    batch = pad_batch(reviews, rows)
+    model = _exact(model)
+    layer = model.layers[-1]
+    assert isinstance(layer, Layer)
+    layer.scan, layer.forward_cell = None, (reader := Stepwise(layer.forward_cell))  # type: ignore[assignment]
+    logits = model(batch.tokens, batch.lengths)
+    loss = binary_cross_entropy_with_logits(logits, batch.labels.double(), reduction="sum")
+    norms: Tensor = torch.cat(torch.autograd.grad(loss, reader.states)).norm(dim=2)  # (T of the longest, B)
+    distances = torch.arange(int(batch.lengths[0]))[:, None]
+    by_distance = norms.gather(0, batch.lengths - 1 - distances)
+    return by_distance.mean(dim=1).clamp(min=SMALLEST)
+
+
+def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
+    """Return each token's weight in its review's logit, N of (length,) float64: gradient times input.
+
+    For token t with embedding x_t it is x_t . d logit / d x_t, the change of the logit to first order were x_t to
+    shrink to nothing (Denil et al. 2014): above 0 it spoke for positive, below 0 for negative.
+    """
+    model = _exact(model)
+    batch = pad_batch(reviews, torch.arange(len(reviews)))
+    embedded: list[Tensor] = []
+    model.embedding.register_forward_hook(lambda module, inputs, output: embedded.append(output))
+    logits = model(batch.tokens, batch.lengths)
+    (gradient,) = torch.autograd.grad(logits.sum(), embedded)  # (T, B, E)
+    weights = (gradient * embedded[0]).sum(dim=2).detach()  # (T, B)
+    return [weights[:length, b] for b, length in enumerate(batch.lengths.tolist())]
+
+
+class Stepwise(nn.Module):
+    """A recurrent network read a step at a time, so that each state is a tensor whose gradient can be asked for."""
+
+    def __init__(self, network: nn.RNNBase) -> None:
+        super().__init__()
+        self.network = network
+        self.mode = network.mode  # which cell it is, as `recurrent.read` asks
+        self.states: list[Tensor] = []  # T of (1, B, H)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read inputs (T, B, I); return states (T, B, H) and the state to carry on, as the network does."""
+        for step in inputs:
+            _, state = self.network(step[None], state)
+            self.states.append(state[0] if isinstance(state, tuple) else state)  # an LSTM carries h and c
+        return torch.cat(self.states), state
+
+
+def _exact(model: Classifier) -> Classifier:
+    return copy.deepcopy(model).cpu().double().eval()

@@ -1,0 +1,106 @@
+"""A trained model on disk: a folder with its weights, its configuration, and the vocabulary whose ids it reads."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from sentiment.errors import InputError, in_short
+from sentiment.models.classifier import Classifier, ModelConfig
+from sentiment.storage.outputs import read_json, read_settings, replacing, sha256_of, write_json
+from sentiment.storage.tensors import check_dtypes, load_tensors, read_tensors, save_tensors
+
+WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabulary.json"
+
+
+def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
+    """Write a folder that needs no other file: weights, a copy of the vocabulary, and the configuration.
+
+    The configuration holds the sha256 of the two other files.
+    """
+    with replacing(folder) as partial:
+        partial.mkdir()
+        weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+        save_tensors(partial / WEIGHTS, weights)
+        shutil.copyfile(vocabulary, partial / VOCABULARY_NAME)
+        sums = {
+            "vocabulary_sha256": sha256_of(partial / VOCABULARY_NAME),
+            "weights_sha256": sha256_of(partial / WEIGHTS),
+        }
+        write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
+
+
+def save_start(path: Path, model: Classifier | None, layers: int) -> None:
+    """Write the embeddings and the lowest layers of a model, or no weights, for others to start from."""
+    weights = start_of(model, layers) if model is not None else {}
+    save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items()})
+
+
+def load_start(path: Path, model: Classifier, layers: int) -> None:
+    """Put the embeddings and the lowest layers that `save_start` wrote into a model of the same shape."""
+    expected = start_of(model, layers)
+    weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
+    if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
+        raise InputError(f"{path}: is of a model of another shape; run the pretrain stage again")
+    model.load_state_dict(weights, strict=False)
+
+
+def start_of(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
+    """Return the weights that pretraining trains: the embeddings and so many of the lowest layers."""
+    names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
+
+
+def load_checkpoint(folder: Path) -> Classifier:
+    """Build the model that the folder's configuration describes and load its weights, on the CPU and ready to score.
+
+    Raises FileNotFoundError where a file is missing, and InputError where a file is damaged or from another model,
+    where the weights do not fit the configuration or are not finite, and where an older version saved the folder,
+    without a vocabulary. Takes no memory before the weights are known to fit.
+    """
+    path, what = folder / CONFIG, "the configuration of a model"
+    saved = read_json(path, what, {"model", "vocabulary_sha256", "weights_sha256"})
+    config = read_settings(path, what, saved["model"], ModelConfig)
+    vocabulary = folder / VOCABULARY_NAME
+    if not vocabulary.exists():
+        raise InputError(
+            f"{vocabulary}: is not there, as in folders that an older version saved; put in the "
+            f"data/prepared/{VOCABULARY_NAME} of that training, of sha256 {in_short(saved['vocabulary_sha256'])}, "
+            "or train the model again"
+        )
+    if saved["vocabulary_sha256"] != sha256_of(vocabulary):
+        raise InputError(
+            f"{vocabulary}: is damaged or from another model: its sha256 is not the one in {CONFIG}; "
+            "fetch the folder again or train the model again"
+        )
+    weights = read_tensors(folder / WEIGHTS)
+    if config.layers > len(weights):
+        raise InputError(f"{folder / WEIGHTS}: must hold the tensors of {config.layers} layers; got {len(weights)}")
+    try:
+        with torch.device("meta"):
+            model = Classifier(config)
+    except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too great for PyTorch
+        raise InputError(f"{path}: is not {what}: {error!r}") from error
+    expected = model.state_dict()
+    check_dtypes(folder / WEIGHTS, weights, {name: tensor.dtype for name, tensor in expected.items()})
+    for name, tensor in expected.items():
+        if weights[name].shape != tensor.shape:
+            raise InputError(
+                f"{folder / WEIGHTS}: {name} must be of shape {tuple(tensor.shape)} as {CONFIG} says; "
+                f"got {tuple(weights[name].shape)}"
+            )
+        if not bool(weights[name].isfinite().all()):
+            raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train it again")
+    if saved["weights_sha256"] != sha256_of(folder / WEIGHTS):
+        raise InputError(
+            f"{folder / WEIGHTS}: is damaged: its sha256 is not the one in {CONFIG}; fetch it or train it again"
+        )
+    model.to_empty(device="cpu").load_state_dict(weights)
+    return model.eval()
+
+
+def check_vocabulary(folder: Path, vocabulary: Path) -> None:
+    """Raise InputError unless the model in a folder was trained with this very vocabulary."""
+    if sha256_of(folder / VOCABULARY_NAME) != sha256_of(vocabulary):
+        raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")

@@ -1,0 +1,33 @@
+"""Dropout that is cheap to draw on a CPU."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Set a share of numbers to 0 and scale the rest up; nothing while evaluating (Srivastava et al. 2014).
+
+    PyTorch's own draws a number of 64 bits for each on the CPU, one after the other, and so takes a third of a step of
+    training. Here each draw serves four, at 16 bits each; the share is rounded to a multiple of 1 / 65,536. Variational
+    dropout draws once for all of the first dimension, which is time (Gal and Ghahramani 2016).
+    """
+
+    def __init__(self, share: float, variational: bool = False) -> None:
+        super().__init__()
+        self.share = share
+        self.variational = variational
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop some of x, of any shape."""
+        if not self.training or self.share == 0:
+            return x
+        return x * self.drop(torch.ones_like(x[:1])) if self.variational else self.drop(x)
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Drop some of x, each number on its own."""
+        if x.is_cuda:
+            return nn.functional.dropout(x, self.share)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        dropped = round(self.share * 2**16)
+        kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - dropped))

@@ -1,0 +1,36 @@
+"""Score reviews with a model."""
+
+import torch
+from torch import Tensor
+
+from sentiment.dataset.batching import pad_batch, parts_of, sorted_rows
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.models.classifier import Classifier
+
+BATCH_SIZE = 256
+TOKENS_AT_ONCE = 32_768  # padded
+
+
+def predict_logits(
+    model: Classifier,
+    reviews: EncodedReviews,
+    device: torch.device,
+    share: slice = slice(None),
+    tokens_at_once: int = TOKENS_AT_ONCE,
+) -> Tensor:
+    """Return the logits of N reviews, (N,) float32 on the CPU, in their order; dropout is off meanwhile.
+
+    With a `share` of the batches, the logits of reviews in others are 0. A batch of more tokens, padded, than may be
+    read at once is read in parts.
+    """
+    was_training = model.training
+    model.to(device).eval()
+    on_device = reviews.to(device)
+    logits = torch.zeros(len(reviews), device=device)
+    with torch.inference_mode():
+        for batch_rows in sorted_rows(reviews.lengths, BATCH_SIZE)[share]:
+            for rows in parts_of(batch_rows, reviews.lengths, tokens_at_once):
+                batch = pad_batch(on_device, rows)
+                logits[rows.to(device)] = model(batch.tokens, batch.lengths)
+    model.train(was_training)
+    return logits.cpu()

@@ -1,0 +1,103 @@
+"""Pool the states of a review, padding left out, into one vector."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sentiment.models.precision import Linear, wide
+
+
+class Last(nn.Module):
+    """The state after the whole review: of a forward reader at its last token, of a backward one at its first."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        last = inside.sum(dim=0) - 1  # (B,)
+        reviews = torch.arange(len(last), device=last.device)
+        forward, backward = states.split([self.hidden_size, states.shape[2] - self.hidden_size], dim=2)
+        return torch.cat([forward[last, reviews], backward[0]], dim=1)
+
+
+class Mean(nn.Module):
+    """The mean state: v = sum_t h_t / length."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        total = states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0, dtype=wide(states))
+        return total / inside.sum(dim=0)[:, None]
+
+
+class Max(nn.Module):
+    """The greatest value of each number of the state: v = max_t h_t (Collobert et al. 2011)."""
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        greatest: Tensor = Greatest.apply(states, inside)  # type: ignore[no-untyped-call]
+        return greatest
+
+
+class Greatest(torch.autograd.Function):
+    """The operation behind `Max`.
+
+    The gradient is PyTorch's for `amax`, which divides it among steps that are equally great, to the bit. But that
+    multiplies and divides all T * B * D * H numbers, and counts in 64 bits.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states, (T, B, D * H), where inside, (T, B) bool."""
+        states = states.masked_fill(~inside[:, :, None], -torch.inf)
+        greatest = states.amax(dim=0)
+        ctx.save_for_backward(states, greatest)
+        return greatest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the states for that of the greatest, (B, D * H)."""
+        states, greatest = ctx.saved_tensors
+        is_greatest = states == greatest  # (T, B, D * H)
+        # of 255 steps at a time, so that a byte holds each count
+        counts = [steps.sum(dim=0, dtype=torch.uint8).long() for steps in is_greatest.view(torch.uint8).split(255)]
+        share = gradient / torch.stack(counts).sum(dim=0)  # (B, D * H)
+        return torch.where(is_greatest, share, 0.0), None
+
+
+class Attention(nn.Module):
+    """Additive attention (Bahdanau et al. 2015; with a learnt query, Yang et al. 2016).
+
+    u_t = tanh(W h_t + b);  a = softmax_t(q . u_t) over the review's own tokens;  v = sum_t a_t h_t
+    """
+
+    def __init__(self, hidden_size: int, directions: int) -> None:
+        super().__init__()
+        self.key = Linear(hidden_size * directions, hidden_size)
+        self.query = Linear(hidden_size, 1, bias=False)
+
+    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        scores = self.query(torch.tanh(self.key(states))).squeeze(2)  # (T, B)
+        weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0, dtype=wide(scores))  # (T, B)
+        # One product a review, (1, T) by (T, D * H), instead of a weighted copy of all states.
+        return torch.bmm(weights.to(states.dtype).T[:, None, :], states.transpose(0, 1)).squeeze(1)
+
+
+POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {
+    "last": Last,
+    "mean": Mean,
+    "max": Max,
+    "attention": Attention,
+}

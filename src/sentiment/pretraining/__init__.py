@@ -1,0 +1,1 @@
+"""Language models for a classifier to start from."""

@@ -1,0 +1,205 @@
+"""Train language models on streams of text.
+
+The texts, shuffled, each with a boundary behind it, are laid end to end and cut into B streams of equal length, which
+are read side by side, T tokens at a time. The state is carried from one window to the next, the gradient is not. Ten
+times an epoch a reading is reported, and all that is needed to go on from there is saved.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.errors import InputError
+from sentiment.models.classifier import Classifier
+from sentiment.models.layers import State
+from sentiment.pretraining.language_model import LanguageConfig, LanguageModels, States
+from sentiment.runtime.device import memory_for, product_dtype
+from sentiment.runtime.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
+from sentiment.runtime.schedule import rate_factor
+
+REPORTS = 10  # an epoch
+
+
+class Reading(NamedTuple):
+    """How far it has come."""
+
+    epochs: float  # read so far
+    train_loss: float  # nats a token, mean over the directions and since the last report, dropout on
+    held_out_loss: float  # the same of the reviews held out, dropout off
+    seconds: float  # since the last report, of training and judging
+
+
+class Reader:
+    """Language models that are being trained, and all that it takes to go on with that in another process."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        reviews: EncodedReviews,
+        boundary: int,
+        config: LanguageConfig,
+        device: torch.device,
+        saved: Saved | None = None,
+    ) -> None:
+        """Take the embeddings and the lowest layers of `model`, to be trained in place, and what `saved` holds.
+
+        `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
+        """
+        self.order = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)  # the softmax's weights and dropout's numbers
+        shuffled = torch.randperm(len(reviews), generator=self.order)
+        held_out, self.rows = shuffled.tensor_split([math.ceil(config.held_out_share * len(reviews))])
+        self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
+        self.judged = self.streams(held_out)
+        self.products = product_dtype(config.precision, device)
+        self.models = LanguageModels(model, config).to(device)
+        self.optimizer = torch.optim.AdamW(self.models.parameters(), weight_decay=config.weight_decay, fused=True)
+        length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
+        if min(length, len(self.judged)) < 2:
+            raise InputError(
+                f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams"
+            )
+        self.an_epoch = math.ceil((length - 1) / config.window)  # steps
+        self.step = 0  # steps taken
+        self.carried: Sequence[States] = self.models.before
+        self.readings: list[Reading] = []
+        self.saved = saved
+        if saved is not None and (groups := saved.load()):
+            self.restore(groups)
+
+    def streams(self, rows: Tensor) -> Tensor:
+        """Return the reviews `rows`, (n,), as streams, (S, B) int64."""
+        return streams_of(self.reviews, rows, self.boundary, self.config.streams).to(self.device)
+
+    def read(self) -> Iterator[Reading]:
+        """Train, from where it stands, and report; what was reported before is reported again."""
+        yield from tuple(self.readings)
+        reports = {math.ceil(self.an_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}  # steps into one
+        for epoch in range(self.config.epochs):
+            order = self.rows[torch.randperm(len(self.rows), generator=self.order)]  # drawn for those past, too
+            begun = self.step - epoch * self.an_epoch  # steps of this epoch that were taken before
+            if begun >= self.an_epoch:
+                continue
+            if begun == 0:
+                self.carried = self.models.before
+            self.models.train()
+            loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=self.device), 0, time.perf_counter()
+            windows = windows_of(self.streams(order), len(self.carried), self.config.window)
+            for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
+                work = f"epoch {epoch + 1}, window {place} of {self.an_epoch}"
+                to_lower = f"pretrain.window or pretrain.streams, now {self.config.streams}"
+                with memory_for(work, to_lower):
+                    loss = self.learn(window, work)
+                loss_sum += loss * (len(window[0]) - 1)
+                tokens += len(window[0]) - 1
+                if place in reports:
+                    with memory_for(f"{work}, judging the reviews held out", to_lower):
+                        held_out_loss = judge(self.models, self.judged, self.config.window)
+                    seconds = time.perf_counter() - started
+                    reading = Reading(self.step / self.an_epoch, loss_sum.item() / tokens, held_out_loss, seconds)
+                    self.readings.append(reading)
+                    self.save()
+                    yield reading
+                    self.models.train()
+                    loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
+
+    def learn(self, windows: list[Tensor], work: str) -> Tensor:
+        """Take a step with D windows (T + 1, B) int64, and return their mean loss, ().
+
+        Raises InputError, which names the work, if the loss or its gradient is not finite: on a CPU before the update,
+        while on a GPU the state that would be saved next is refused.
+        """
+        config = self.config
+        factor = rate_factor(self.step, config.epochs * self.an_epoch, config.warmup_share, config.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+        self.optimizer.zero_grad()
+        loss: Tensor
+        loss, self.carried = self.models(windows, self.carried, self.products)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.models.parameters(), config.clip_norm)
+        if self.device.type == "cpu" and not bool(loss.isfinite() & norm.isfinite()):
+            advice = "lower pretrain.learning_rate or pretrain.clip_norm"
+            raise InputError(f"pretraining: the loss of {work}, or its gradient, is not finite; {advice}")
+        self.optimizer.step()
+        self.step += 1
+        return loss.detach()
+
+    def save(self) -> None:
+        """Save all that it takes to go on from here."""
+        if self.saved is None:
+            return
+        carried = {
+            f"{direction}.{layer}.{number}": part
+            for direction, states in enumerate(self.carried)
+            for layer, state in enumerate(states)
+            for number, part in enumerate(state or ())
+        }
+        self.saved.save(
+            {
+                "models": self.models.state_dict(),
+                "optimizer": optimizer_state(self.optimizer),
+                "random": random_state(self.device),
+                "carried": carried,
+                "readings": {"rows": torch.tensor(self.readings, dtype=torch.float64)},
+                "step": {"taken": torch.tensor(self.step)},
+            }
+        )
+
+    def restore(self, groups: dict[str, Weights]) -> None:
+        """Undo `save`."""
+        self.models.load_state_dict(groups["models"])
+        restore_optimizer(self.optimizer, groups["optimizer"])
+        restore_random(groups["random"], self.device)
+        carried = groups["carried"]
+
+        def state_of(direction: int, layer: int) -> State:
+            names = sorted(name for name in carried if name.startswith(f"{direction}.{layer}."))
+            return tuple(carried[name].to(self.device) for name in names)
+
+        self.carried = [
+            [state_of(direction, layer) for layer in range(len(states))]
+            for direction, states in enumerate(self.carried)
+        ]
+        self.readings = [Reading(*row) for row in groups["readings"]["rows"].tolist()]
+        self.step = int(groups["step"]["taken"])
+
+
+def judge(models: LanguageModels, streams: Tensor, window: int) -> float:
+    """Return the mean loss of a token of streams (S, B) int64, in nats, over the directions."""
+    models.eval()
+    carried: Sequence[States] = models.before
+    loss_sum = torch.zeros((), dtype=torch.float64, device=streams.device)
+    with torch.inference_mode():
+        for windows in windows_of(streams, len(models.stacks), window):
+            loss, carried = models(windows, carried)
+            loss_sum += loss * (len(windows[0]) - 1)
+    return loss_sum.item() / (len(streams) - 1)
+
+
+def streams_of(reviews: EncodedReviews, rows: Tensor, boundary: int, count: int) -> Tensor:
+    """Lay the reviews `rows`, (n,), end to end, a boundary behind each, and cut them into streams, (S, B) int64.
+
+    Fewer than B tokens at the end are left out.
+    """
+    texts = reviews.tokens.split(reviews.lengths.tolist())
+    end = reviews.tokens.new_tensor([boundary])
+    text = torch.cat([piece for row in rows.tolist() for piece in (texts[row], end)])
+    length = len(text) // count
+    return text[: length * count].view(count, length).T.contiguous().long()
+
+
+def windows_of(streams: Tensor, directions: int, length: int) -> Iterator[list[Tensor]]:
+    """Yield, of each direction, the next `length` + 1 tokens of streams (S, B), of which the last is the next's first.
+
+    The second direction reads the streams from their end: each review backward.
+    """
+    texts = [streams, streams.flip(0)][:directions]
+    for start in range(0, len(streams) - 1, length):
+        yield [text[start : start + length + 1] for text in texts]

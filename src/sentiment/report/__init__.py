@@ -1,0 +1,1 @@
+"""Plots, and one page that shows them."""

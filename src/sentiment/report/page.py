@@ -1,0 +1,78 @@
+"""The report of a run: one page of HTML that needs nothing else, no network either."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sentiment.report.plots import Figure
+from sentiment.storage.outputs import replacing
+
+TEMPLATE = Path(__file__).with_name("page.html")
+FAINTEST = 0.05  # of the heaviest word's weight: a lighter one is not shaded
+
+
+class Word(NamedTuple):
+    """A token of a review, as the review spells it."""
+
+    text: str
+    follows_space: bool
+    weight: float  # from -1, spoke for negative, to 1, for positive, relative to the review's heaviest
+
+
+class Mistake(NamedTuple):
+    """A review that the model got wrong."""
+
+    id: str
+    actual: str
+    predicted: str
+    probability: float  # of being positive
+    words: list[Word]
+
+
+Rows = Mapping[str, object]  # what a table says: names and values
+
+
+class Report(NamedTuple):
+    """What the page shows."""
+
+    title: str
+    summary: Sequence[tuple[str, str]]  # the figures to see first, with their names
+    metrics: Mapping[str, Rows]  # by stage
+    data: Rows
+    figures: Sequence[Figure]
+    mistakes: Sequence[Mistake]
+    parameters: Mapping[str, Rows]  # by section
+
+
+def lay_out(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
+    """Lay n tokens, each a part of the text in its order, and their weights, (n,), over the text."""
+    heaviest = max(map(abs, weights), default=0.0) or 1.0
+    words, end = [], 0
+    for token, weight in zip(tokens, weights, strict=True):
+        start = max(end, text.find(token, end))  # what stands for an empty text is not in it
+        share = round(weight / heaviest, 2)
+        words.append(Word(token, start > end, share if abs(share) >= FAINTEST else 0.0))
+        end = start + len(token)
+    return words
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page; all text in it is escaped, so that a review is shown and never run."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_url"] = _data_url
+    page = environment.get_template(TEMPLATE.name).render(report._asdict())
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _data_url(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -1,0 +1,1 @@
+"""The device and its habits, several processes, the state that training resumes from."""

@@ -1,0 +1,53 @@
+"""Files of named tensors, without pickle."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sentiment.errors import InputError
+from sentiment.storage.outputs import replacing
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named tensors to a safetensors file without metadata."""
+    with replacing(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors of any names and dtypes.
+
+    Raises FileNotFoundError if there is no file, and InputError if the file holds anything else.
+    """
+    path.stat()  # its error names the missing file, unlike the error of safetensors
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        is_pickle = path.is_file() and _looks_pickled(path)
+        reason = "it is a pickle, which may hold code and is never opened" if is_pickle else error
+        raise InputError(f"{path}: is not a readable file of tensors: {reason}") from error
+
+
+def _looks_pickled(path: Path) -> bool:
+    """Tell whether a file that holds no tensors begins as those of `torch.save` and `pickle.dump` do."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    # A file of tensors begins with the length of its header, which may be 0x80 and some zeros.
+    return start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[2:3] != b"\0")
+
+
+def load_tensors(path: Path, dtypes: dict[str, torch.dtype]) -> dict[str, Tensor]:
+    """Read tensors of exactly these names and dtypes; raises InputError if the file holds anything else."""
+    tensors = read_tensors(path)
+    check_dtypes(path, tensors, dtypes)
+    return tensors
+
+
+def check_dtypes(path: Path, tensors: dict[str, Tensor], dtypes: dict[str, torch.dtype]) -> None:
+    """Raise InputError unless the tensors read from a file are of exactly these names and dtypes."""
+    found = {name: tensor.dtype for name, tensor in tensors.items()}
+    if found != dtypes:
+        raise InputError(f"{path}: must hold the tensors {dtypes}; got {found}")

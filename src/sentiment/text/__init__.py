@@ -1,0 +1,1 @@
+"""spaCy's tokens, and word vectors in GloVe's text format."""

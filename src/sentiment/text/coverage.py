@@ -1,0 +1,106 @@
+"""Tell whether word vectors are of the same words as the training text, and if not, why."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sentiment.errors import InputError, in_short
+from sentiment.storage.archives import Limits
+from sentiment.text.glove import read_words
+
+SHOWN_WORDS = 3
+ENOUGH = 0.5  # share of a text's words: where a repair covers so many, it is named, whatever the bound
+GREATEST_UNREADABLE = 0.1  # share of a file's words that are not UTF-8; glove.840B has a few
+
+
+class Repair(NamedTuple):
+    """A way in which all words of a file may be spelt differently from those of the text."""
+
+    spell_alike: Callable[[str], str]
+    cause: str
+    advice: str
+
+
+REPAIRS = (
+    Repair(
+        str.lower,
+        "the file's words are in another case",
+        "prepare.lower: true puts the text in lower case, false leaves it as written; change that or the file",
+    ),
+    Repair(
+        lambda word: re.sub(r"^[\W_]+|[\W_]+$", "", word),
+        "the file's words have spaces or other marks around them",
+        "remove these from the file",
+    ),
+    Repair(
+        lambda word: unicodedata.normalize("NFC", word),
+        "the file's accents are characters of their own",
+        "put file and text in Unicode's normal form NFC",
+    ),
+)
+
+
+def check_coverage(
+    path: Path, dimension: int, limits: Limits, counts: Mapping[str, int], found: Collection[str], least: float
+) -> None:
+    """Raise InputError with the likely cause where a smaller share than `least` of a text's words has a vector.
+
+    `counts` has the tokens of the text's vocabulary, and `found` those that have a vector. Only tokens with a letter
+    count: punctuation and numbers are the same in many languages.
+    """
+    words = {token: count for token, count in counts.items() if any(map(str.isalpha, token))}
+    with_vector = set(found)
+    share = _share(words, with_vector)
+    if share >= least:
+        return
+    without = sorted(words.keys() - with_vector, key=lambda word: (-words[word], word))
+    cause = _find_cause(path, dimension, limits, words, without, least)
+    raise InputError(
+        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.least_coverage asks for "
+        f"{least:.1%}; {cause}; or set prepare.least_coverage lower, 0 for any"
+    )
+
+
+def _share(words: Mapping[str, int], covered: Collection[str]) -> float:
+    """Return which share of a text with these counts of words is covered; 1 where there is no word."""
+    total = sum(words.values())
+    return sum(count for word, count in words.items() if word in covered) / total if total else 1.0
+
+
+def _find_cause(
+    path: Path, dimension: int, limits: Limits, words: Mapping[str, int], without: Sequence[str], least: float
+) -> str:
+    """Read the words of the file, find the repair after which most of the text is covered, and say what to do."""
+    wanted = [set(map(repair.spell_alike, words)) for repair in REPAIRS]
+    matches: list[dict[str, str]] = [{} for _ in REPAIRS]  # from the spelling that is alike to the file's
+    first: list[str] = []
+    rows = unreadable = 0
+    for row in read_words(path, dimension, limits):
+        rows += 1
+        try:
+            word = row.decode()
+        except UnicodeDecodeError:
+            unreadable += 1
+            continue
+        if len(first) < SHOWN_WORDS and any(map(str.isalpha, word)):
+            first.append(word)
+        for repair, spellings, matched in zip(REPAIRS, wanted, matches, strict=True):
+            if (spelling := repair.spell_alike(word)) in spellings:
+                matched.setdefault(spelling, word)
+    if unreadable > GREATEST_UNREADABLE * rows:
+        return f"likely cause: {unreadable:,} of the file's {rows:,} words are not UTF-8; save it as UTF-8"
+    for repair, matched in zip(REPAIRS, matches, strict=True):
+        share = _share(words, {word for word in words if repair.spell_alike(word) in matched})
+        examples = [word for word in without if repair.spell_alike(word) in matched]
+        if examples and share >= min(least, ENOUGH):
+            example = f"{in_short(matched[repair.spell_alike(examples[0])])} for the text's {in_short(examples[0])}"
+            return f"likely cause: {repair.cause} ({example}), or else {share:.1%} would have one; {repair.advice}"
+    beginning = ", ".join(map(in_short, first)) or "no text"
+    frequent = ", ".join(map(in_short, without[:SHOWN_WORDS]))
+    return (
+        "likely cause: vectors of another language, of too few words, or of words cut otherwise than by spaCy's "
+        f"English rules (the file has {rows:,} words, first {beginning}; most frequent in the text without a vector "
+        f"are {frequent}); give those of the text's language in download.vectors.url and download.vectors.sha256"
+    )

@@ -1,0 +1,246 @@
+"""Read the rows that are wanted from word vectors in GloVe's text format, plain or zipped.
+
+Pennington, Socher and Manning (2014), GloVe: Global Vectors for Word Representation, EMNLP. A line is a word and its
+numbers, separated by single spaces.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiment.errors import InputError
+from sentiment.storage.archives import READ_BYTES, Limits, zip_blocks, zip_names
+
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: a zip file without members
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LINE_BYTES = 1 << 20  # far more than any row has
+SHOWN_NAMES = 5
+SHOWN_BYTES = 40
+
+# Files that are taken for vectors, by their first bytes, in lower case; and what to do about each.
+OTHER_FORMATS = {
+    b"\x1f\x8b": "is compressed by gzip; unpack it, with gunzip",
+    b"bzh9": "is compressed by bzip2; unpack it, with bunzip2",
+    b"\xfd7zxz": "is compressed by xz; unpack it, with unxz",
+    b"\x28\xb5\x2f\xfd": "is compressed by Zstandard; unpack it, with unzstd",
+    b"7z\xbc\xaf": "is a 7-Zip archive; unpack it",
+    b"rar!\x1a": "is a RAR archive; unpack it",
+    b"pk\x03\x04": "is a zip file within a zip file; unpack the outer one",
+    b"\xff\xfe": "is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16; save it as UTF-8",
+    b"\xba\x16o/": "is a model of fastText; take its .vec file, or write one",
+    b"<!doctype html": "is a web page; give the address of the file itself",
+    b"<html>": "is a web page; give the address of the file itself",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file; fetch it with git lfs pull",
+}
+TAR_MAGIC, TAR_OFFSET = b"ustar", 257
+BINARY_BYTES = 1 << 12  # floats of so many bytes have a zero byte, text has none
+
+
+class WordVectors(NamedTuple):
+    """The vectors of the wanted words that the file has."""
+
+    words: list[str]
+    matrix: npt.NDArray[np.float32]  # (words, E)
+    rows: int  # rows in the file
+    repeated: int  # rows of a wanted word that had come before: the first one counts
+
+
+def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limits) -> WordVectors:
+    """Read the vectors of `wanted` words; of the other rows only the number of fields is looked at.
+
+    In a zip file the member is the one named `*.<dimension>d.txt`, or the only one; folders and what macOS adds are
+    passed over. So are a byte order mark and the header line of word2vec's text format ("400000 100"). A word may
+    hold spaces, as some of glove.840B do. Words are compared as bytes, so that a word that is not UTF-8 is merely one
+    that nobody wants.
+
+    Raises InputError, with the line, for a row that is too short or too long or has other spaces, a number that is not
+    one or not finite, a file in another format, and a zip file that `zip_blocks` refuses.
+    """
+    missing = {word.encode(): word for word in wanted}
+    found: dict[bytes, str] = {}
+    matrix = np.empty((len(missing), dimension), dtype=np.float32)
+    number = repeated = 0
+    has_header = False
+    [(name, blocks)] = _texts(path, limits, dimension)
+    for block in _whole_lines(name, blocks):
+        for start, is_usual in _lines(block, dimension):
+            number += 1
+            if is_usual and block[start : block.index(b" ", start)] not in missing:
+                continue
+            line = block[start : block.index(b"\n", start)]
+            if number == 1 and _dimension_in_header(line) == dimension:
+                has_header = True
+                continue
+            word, values = _divide(line, dimension, f"{name}:{number}", is_first=number == 1 + has_header)
+            if word in found:
+                repeated += 1
+            elif word in missing:
+                matrix[len(found)] = _parse(values, f"{name}:{number}")
+                found[word] = missing[word]
+    rows = number - has_header
+    if not rows:
+        raise InputError(f"{name}: holds no vectors")
+    return WordVectors(list(found.values()), matrix[: len(found)], rows, repeated)
+
+
+def read_words(path: Path, dimension: int, limits: Limits) -> Iterator[bytes]:
+    """Yield the word of each row of a file that `read_vectors` has read."""
+    [(name, blocks)] = _texts(path, limits, dimension)
+    for block in _whole_lines(name, blocks):
+        for line in block.splitlines():
+            yield line.rsplit(b" ", dimension)[0]
+
+
+def check_beginning(path: Path, limits: Limits) -> None:
+    """Raise InputError for a file whose first rows are not words with equally many numbers, whatever the dimension.
+
+    In a zip file all members named `*.<dimension>d.txt` are looked at, or the only one.
+    """
+    for name, blocks in _texts(path, limits):
+        lines = next(_whole_lines(name, blocks), b"").split(b"\n")[:-1]
+        if not lines:
+            raise InputError(f"{name}: holds no vectors")
+        has_header = _dimension_in_header(lines[0]) is not None and len(lines) > 1
+        rows = lines[has_header:]
+        dimension = Counter(map(_count_numbers, rows)).most_common(1)[0][0]
+        if not dimension:
+            found = _describe(rows[0], dimension)
+            raise InputError(f"{name}:{1 + has_header}: must be a word and its numbers, separated by spaces; {found}")
+        for number, row in enumerate(rows, 1 + has_header):
+            _divide(row, dimension, f"{name}:{number}")
+
+
+def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text in blocks that end where a line does."""
+    rest = b""
+    for block in blocks:
+        lines, newline, rest = (rest + block).rpartition(b"\n")
+        if len(rest) > LINE_BYTES:
+            raise InputError(f"{name}: a line has more than {LINE_BYTES:,} bytes; it must be a word and its numbers")
+        if newline:
+            yield lines + newline
+    if rest:
+        yield rest + b"\n"
+
+
+def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
+    """Yield where each line of a block begins, and whether it has as many spaces as a word and its numbers need."""
+    characters = np.frombuffer(block, dtype=np.uint8)
+    starts = np.append(0, np.flatnonzero(characters == ord("\n"))[:-1] + 1)
+    spaces = np.add.reduceat(characters == ord(" "), starts, dtype=np.int32)
+    return zip(starts.tolist(), (spaces == dimension).tolist(), strict=True)
+
+
+def _texts(path: Path, limits: Limits, dimension: int | None = None) -> list[tuple[str, Iterator[bytes]]]:
+    """Return names and blocks of the texts, of which there is one for a given dimension.
+
+    Zipped or not is told by content: the file may bear any name.
+    """
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP_MAGIC[0])) in ZIP_MAGIC
+    if not is_zip:
+        return [(str(path), _text_blocks(str(path), _plain_blocks(path)))]
+    names = [(member, f"{path}: {member}") for member in _members(path, zip_names(path, limits), dimension)]
+    return [(name, _text_blocks(name, zip_blocks(path, member, limits))) for member, name in names]
+
+
+def _plain_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            yield block
+
+
+def _text_blocks(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks of a text without its byte order mark, or refuse one that is in another format."""
+    first = next(blocks, b"")
+    for magic, what in OTHER_FORMATS.items():
+        if first[: len(magic)].lower() == magic:
+            raise InputError(f"{name}: {what}")
+    if first[TAR_OFFSET:].startswith(TAR_MAGIC):
+        raise InputError(f"{name}: is a tar archive; unpack it")
+    if b"\0" in first[:BINARY_BYTES]:
+        raise InputError(
+            f"{name}: is binary and must be text; word2vec writes text with -binary 0, gensim with binary=False"
+        )
+    yield first.removeprefix(BYTE_ORDER_MARK)
+    yield from blocks
+
+
+def _members(path: Path, members: list[str], dimension: int | None) -> list[str]:
+    """Return the one member of a dimension, or, for None, the only member or all that have theirs in their names."""
+    files = [name for name in members if not re.search(r"/$|^__MACOSX/|(^|/)\.", name)]  # the last: hidden files
+    of_dimension = {name: found[1] for name in files if (found := re.search(r"\.(\d+)d\.txt$", name))}
+    if len(files) == 1:
+        return files
+    fitting = [name for name, said in of_dimension.items() if dimension is None or said == str(dimension)]
+    if len(fitting) == 1 or (fitting and dimension is None):
+        return fitting
+    some = ", ".join(files[:SHOWN_NAMES]) or "none"
+    more = f" and {len(files) - SHOWN_NAMES:,} more" if len(files) > SHOWN_NAMES else ""
+    advice = f"; set prepare.dimension: {' or '.join(of_dimension.values())}" if of_dimension and not fitting else ""
+    wanted = "<dimension>" if dimension is None else dimension
+    raise InputError(f"{path}: must hold one file, or one member named *.{wanted}d.txt; it holds {some}{more}{advice}")
+
+
+def _divide(line: bytes, dimension: int, where: str, is_first: bool = False) -> tuple[bytes, list[bytes]]:
+    """Divide a row into its word and its numbers."""
+    line = line.removesuffix(b"\r")
+    word, *values = line.rsplit(b" ", dimension)
+    if len(values) != dimension or word.endswith(b" ") or (b" " in word and _is_number(word.rsplit(b" ", 1)[1])):
+        found = _describe(line, dimension, is_first)
+        raise InputError(f"{where}: must be a word and {dimension} numbers separated by single spaces; {found}")
+    return word, values
+
+
+def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
+    """Describe how a line differs from a row; the first one may show that the whole file has another dimension."""
+    in_header, count = _dimension_in_header(line), _count_numbers(line)
+    if is_first and in_header is not None:
+        return f"the file's header says {in_header} numbers; set prepare.dimension: {in_header}"
+    if line.endswith(b" "):
+        return "the line ends in a space, as word2vec and fastText write it; remove it, with sed 's/ *$//' for instance"
+    if b"\t" in line:
+        return "the line has tabs; put a space in place of each, with sed 's/\\t/ /g' for instance"
+    if b"  " in line:
+        return "the line has two spaces in a row; put one in their place, with sed 's/  */ /g' for instance"
+    if is_first and count not in (0, dimension):
+        return f"the file has {count} numbers a word; set prepare.dimension: {count}"
+    return f"got {line.count(b' ')} spaces in {line[:SHOWN_BYTES]!r}"
+
+
+def _count_numbers(line: bytes) -> int:
+    """Count the numbers at the end of a row; the first field is the word."""
+    fields = line.split()[1:]
+    return next((count for count, field in enumerate(reversed(fields)) if not _is_number(field)), len(fields))
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _dimension_in_header(line: bytes) -> int | None:
+    """Return the dimension that a header line of word2vec's text format says, or None for another line."""
+    found = re.fullmatch(rb"[0-9]{1,18} ([0-9]{1,9}) ?\r?", line)
+    return int(found[1]) if found else None
+
+
+def _parse(values: list[bytes], where: str) -> npt.NDArray[np.float32]:
+    try:
+        numbers = np.array([float(value) for value in values])
+    except ValueError as error:
+        raise InputError(f"{where}: every field after the word must be a number; {error}") from error
+    with np.errstate(over="ignore"):  # what is too great for float32 becomes infinite and is refused with it
+        vector = numbers.astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise InputError(f"{where}: every number must be finite; got NaN or infinity")
+    return vector

@@ -1,0 +1,129 @@
+"""From text to tokens: spaCy's English tokenizer, and the tokens of many reviews as numbers."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiment.text.spacy_pieces import Cutter, NumberedTokens, bytes_of, end_to_end, offsets_of, string_array
+
+UNKNOWN = "<unk>"  # also stands for a review that has no token at all
+
+# White space as Python's str.isspace knows it and spaCy with it, for Arrow's regular expressions.
+WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
+# HTML's tag for a break, as browsers read it: in any case, with or without attributes, even "</br>".
+BREAK = rf"</?[Bb][Rr](?:(?:{WHITE}|/)[^<>]*)?>"
+BREAKS = rf"(?:{WHITE}*{BREAK}{WHITE}*)+"
+SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # 94 characters print, from "!" to "~"
+# The byte before the last, in UTF-8, of all white space beyond ASCII (and of some characters more).
+IN_WHITE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """What is done to a text besides spaCy's own rules."""
+
+    lower: bool  # put each token in lower case, after tokenizing
+    keep_breaks: bool  # leave HTML's breaks ("<br />") in; else a run of breaks becomes one space
+    max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
+    pad_to: int | None = None  # how many tokens a review has at least, padding among them; None pads none
+
+
+class ReviewTokenizer:
+    """spaCy's tokenizer for many reviews at a time: each distinct piece of their text is cut once."""
+
+    def __init__(self, rules: TokenRules) -> None:
+        self._rules = rules
+        self._cutter = Cutter()
+
+    def number(self, texts: pa.StringArray) -> NumberedTokens:
+        """Tokenize N texts as `spacy.blank("en")` does, and number their tokens.
+
+        An empty text becomes one unknown token, so that every review has a length.
+        """
+        if not self._rules.keep_breaks:
+            texts = pc.replace_substring_regex(texts, BREAKS, " ")
+        reviews, texts_of_pieces = _split(texts)
+        cut = self._cutter.cut(texts_of_pieces)
+        meetings = self._cutter.meetings(cut, texts_of_pieces, reviews.values)
+        meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # there one review ends and another begins
+        if len(meetings):
+            runs, reviews = _join(reviews, texts_of_pieces, meetings)
+            cut = cut.add(self._cutter.words(runs))
+        if self._rules.lower:
+            cut = cut.lower()
+        tokens = cut.ids.take(reviews.values)
+        ids = pa.ListArray.from_arrays(tokens.offsets.take(reviews.offsets), tokens.values)
+        numbered = NumberedTokens(cut.types, ids)
+        empty = pc.equal(pc.list_value_length(ids), 0).to_numpy(zero_copy_only=False)
+        if empty.any():
+            numbered = numbered.add([[UNKNOWN]])
+            rows = np.where(empty, len(texts), np.arange(len(texts)))
+            numbered = NumberedTokens(numbered.types, numbered.ids.take(pa.array(rows)))
+        if self._rules.max_tokens is not None:
+            ids = pc.list_slice(numbered.ids, 0, self._rules.max_tokens, return_fixed_size_list=False)
+            numbered = NumberedTokens(numbered.types, ids)
+        return numbered
+
+    def number_all(self, batches: Iterable[pa.StringArray]) -> Iterator[NumberedTokens]:
+        """Tokenize batches of texts in their order, each while the caller is busy with the one before it."""
+        with ThreadPoolExecutor(1) as beside:
+            ahead: Future[NumberedTokens] | None = None
+            for texts in batches:
+                behind, ahead = ahead, beside.submit(self.number, texts)
+                if behind:
+                    yield behind.result()
+            if ahead:
+                yield ahead.result()
+
+
+def are_blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
+    """Return which of N texts hold nothing but white space and breaks, (N,)."""
+    blank = pc.match_substring_regex(texts, rf"^(?:{WHITE}|{BREAK})*$")
+    return np.asarray(blank.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
+    """Split each text at the spaces that do not follow white space: spaCy makes no token of these.
+
+    At some others of them there is no cut, which is as good: what a piece gives does not depend on where it ends.
+    Returns the pieces of each text, N lists of numbers, and what they are.
+    """
+    starts, text = offsets_of(texts) - offsets_of(texts)[0], bytes_of(texts)
+    is_cut = text == SPACE
+    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned, so that white space and what is beyond is greater
+    beyond = np.flatnonzero(text[:-1] >= 0x80)  # ASCII, that is
+    is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITE[text[beyond - 1]]
+    is_cut[starts[:-1][starts[:-1] < len(text)]] = False
+    cuts = np.flatnonzero(is_cut)
+    is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
+    is_start[cuts - np.arange(len(cuts))] = True
+    starts = starts - np.searchsorted(cuts, starts)  # where they are without the spaces that are cut out
+    is_start[starts] = True
+    starts_of_pieces = np.flatnonzero(is_start).astype(np.int32)
+    pieces = string_array(starts_of_pieces, text[~is_cut]).dictionary_encode()
+    offsets = np.searchsorted(starts_of_pieces, starts).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pieces.indices), pieces.dictionary
+
+
+def _join(
+    reviews: pa.ListArray, texts_of_pieces: pa.StringArray, meetings: npt.NDArray[np.int64]
+) -> tuple[list[str], pa.ListArray]:
+    """Make one piece of pieces that meet; `meetings` are places in `reviews.values` of pieces that meet the next one.
+
+    Returns the texts of the new pieces, and the reviews with them: the first is numbered after the last old one.
+    """
+    pieces = reviews.values.to_numpy().copy()
+    goes_on, comes_on = np.zeros((2, len(pieces)), dtype=np.bool_)
+    goes_on[meetings] = comes_on[meetings + 1] = True
+    starts, stops = np.flatnonzero(goes_on & ~comes_on), np.flatnonzero(comes_on & ~goes_on) + 1
+    met = texts_of_pieces.take(pa.array(pieces[goes_on | comes_on])).to_pylist()
+    runs = [" ".join(met[start:end]) for start, end in pairwise(end_to_end(stops - starts).tolist())]
+    pieces[starts] = len(texts_of_pieces) + np.arange(len(runs))
+    offsets = end_to_end(~comes_on)[reviews.offsets.to_numpy()]
+    return runs, pa.ListArray.from_arrays(offsets, pa.array(pieces[~comes_on]))

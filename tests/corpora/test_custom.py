@@ -1,0 +1,325 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentiment.corpora.custom import Columns, read_own
+from sentiment.corpora.reviews import Review, write_corpus
+from sentiment.errors import InputError
+from tests.conftest import write_own_csv
+
+COLUMNS = Columns(text="text", label="label", split="split", group="about")
+ROWS = [
+    {"text": "Line one,\nline two", "label": "good", "split": "train", "about": "x"},
+    {"text": 'A "quoted" é', "label": "bad", "split": "test", "about": ""},
+    {"text": "Nobody said", "label": "", "split": "unsup", "about": "x"},
+]
+
+
+def read(path: Path, columns: Columns = COLUMNS, labels: tuple[str, str] = ("bad", "good")) -> list[Review]:
+    return read_own(path, columns, labels, test_share=0.25, seed=1)
+
+
+def write_csv(path: Path) -> None:
+    lines = ['\ufefftext,label,split,about\r\n"Line one,\nline two",good,train,x\r\n', '"A ""quoted"" é",bad,test,\r\n']
+    path.write_bytes("".join([*lines, "Nobody said,,unsup,x\r\n"]).encode())
+
+
+def write_jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("own.csv", write_csv), ("own.jsonl", write_jsonl), ("own.PARQUET", write_parquet)]
+)
+def test_files_of_each_format_give_the_same_reviews(tmp_path: Path, name: str, write: object) -> None:
+    write(tmp_path / name)  # type: ignore[operator]
+    found = [(review.text, review.label, review.split, review.group) for review in read(tmp_path / name)]
+    assert found == [
+        ("Line one,\nline two", 1, "train", "x"),
+        ('A "quoted" é', 0, "test", None),
+        ("Nobody said", None, "unsup", "x"),
+    ]
+
+
+def test_a_folder_names_split_and_label(tmp_path: Path) -> None:
+    for name in ("train/good/2.txt", "train/bad/1.txt", "test/good/1.txt", "unsup/any/1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\nand more", encoding="utf-8")
+    assert [(review.split, review.label, review.text) for review in read(tmp_path)] == [
+        ("test", 1, "test/good/1.txt\nand more"),
+        ("train", 0, "train/bad/1.txt\nand more"),
+        ("train", 1, "train/good/2.txt\nand more"),
+        ("unsup", None, "unsup/any/1.txt\nand more"),
+    ]
+
+
+def test_without_a_split_column_a_test_split_is_drawn_by_film(tmp_path: Path) -> None:
+    path = write_own_csv(tmp_path / "own.csv", 200)
+    columns = Columns(text="comment", label="verdict", split=None, group="film")
+    reviews = read(path, columns)
+    assert reviews == read(path, columns)
+    films = {split: {review.group for review in reviews if review.split == split} for split in ("train", "test")}
+    assert not films["train"] & films["test"]
+    for label in (0, 1):
+        of_label = [review.split for review in reviews if review.label == label]
+        assert 0.1 < of_label.count("test") / len(of_label) <= 0.26
+
+
+@pytest.mark.parametrize("value", [True, 1])
+def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps({"text": "x", "label": value, "split": "train"}))
+    columns = Columns("text", "label", "split", None)
+    assert read(tmp_path / "own.jsonl", columns, ("no", json.dumps(value)))[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            b"text,label,split\nx,good,train\n",
+            r"a\.csv:2: has no column 'about', which download\.own\.group_column names; its columns are 'text', 'la",
+        ),
+        ("a.csv", b"text,label,split,about\nx,good\n", r"a\.csv:2: must have 4 columns as the header has; got 2"),
+        ("a.csv", b"text,label,split,about\nx,fine,train,\n", r"a\.csv:2: label must be one of bad, good; got 'fine'"),
+        ("a.csv", b'text,label,split,about\n"x,fine,train,\n', r"a\.csv:2: is not valid CSV"),
+        ("a.csv", b"text,label,split,about\n\ncaf\xe9,good,train,\n", r"a\.csv:3: is not UTF-8 at byte 3"),
+        ("a.csv", b"text,label,split,about\ncaf\xe9,good,train,\n", r"a\.csv:2: is not UTF-8 at byte 3 of the line"),
+        ("a.csv", b"text,label,split,about\n", r"a\.csv: holds no reviews"),
+        ("a.csv", b"", r"a\.csv: holds no reviews"),
+        ("a.jsonl", b'{"text": "x"\n', r"a\.jsonl:1: is not valid JSON"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl:1: each line must be a JSON object; got '\[1\]'"),
+        ("a.jsonl", b'{"text": 5, "label": "good", "split": "train", "about": 1}\n', r"text must be text; got 5"),
+        ("a.jsonl", b"[" * 9999, r"a\.jsonl:1: is not valid JSON: maximum recursion depth"),
+        (
+            "a.jsonl",
+            b'{"text": "x", "label": [[[[1]]]], "split": "train", "about": 1}\n',
+            r"label must be a single value",
+        ),
+        ("a.parquet", b"PAR1", r"a\.parquet: is not valid Parquet"),
+        ("a.txt", b"", r"a\.txt: download\.own\.path must name a folder or a file \.csv, \.jsonl, \.parquet$"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"none\.csv: is not there; download\.own\.path must name your file or folder$"
+    ):
+        read(tmp_path / "none.csv")
+
+
+def test_without_a_split_column_every_review_needs_a_label(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label\nx,good\ny,\n")
+    with pytest.raises(InputError, match=r"own\.csv:3: has no label"):
+        read(tmp_path / "own.csv", Columns("text", "label", None, None))
+
+
+def test_a_long_review_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label,split\n" + "long " * 100_000 + ",good,train\n")
+    assert len(read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text) == 500_000
+
+
+@pytest.mark.parametrize("name", ["text", "about"])
+def test_half_a_surrogate_pair_is_refused_where_a_split_is_drawn(tmp_path: Path, name: str) -> None:
+    rows = [
+        {"text": f"Text {number}", "label": label, "about": f"{number}"}
+        for number, label in enumerate(["bad", "good"] * 9)
+    ]
+    rows[0][name] = "\ud800"
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"own\.jsonl:1: the (text|group) holds half a surrogate pair"):
+        write_corpus(tmp_path / "corpus", read(tmp_path / "own.jsonl", Columns("text", "label", None, "about")))
+
+
+def test_parquet_that_unpacks_to_far_more_than_text_does_is_refused(tmp_path: Path) -> None:
+    table = {"text": ["x" * 100_000] * 1000, "label": ["good", "bad"] * 500, "split": ["train", "test"] * 500}
+    pq.write_table(pa.table(table), tmp_path / "own.parquet", compression="zstd")
+    with pytest.raises(InputError, match=r"unpacks to more than 1,000 times its .* bytes, which no text does"):
+        read(tmp_path / "own.parquet", Columns("text", "label", "split", None))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1], pa.timestamp("ns")),
+        pa.array([2**62], pa.timestamp("us")),
+        pa.array([2**30], pa.date32()),
+        pa.array([1], pa.timestamp("us", tz="Nowhere")),
+    ],
+)
+def test_a_date_that_python_does_not_have_is_told(tmp_path: Path, column: pa.Array) -> None:
+    table = {"text": ["x"], "label": ["good"], "split": ["train"], "about": column}
+    pq.write_table(pa.table(table), tmp_path / "own.parquet")
+    with pytest.raises(InputError, match=r"own\.parquet: is not valid Parquet"):
+        read(tmp_path / "own.parquet")
+
+
+REPEATED = [
+    ("a.csv", b"text,label,label\nfine,good,bad\n", r"a\.csv:1: names the column 'label' twice"),
+    (
+        "a.csv",
+        b"\n\xef\xbb\xbf".strip() + b"id,text,label,id\r\n1,fine,good,1\r\n",
+        r"a\.csv:1: names the column 'id' tw",
+    ),
+    ("a.csv", b'\n"text","label","text"\n', r"a\.csv:2: names the column 'text' twice"),
+    (
+        "a.jsonl",
+        b'{"text": "a", "label": "good"}\n{"label": "bad", "text": "a", "label": "good"}',
+        r"a\.jsonl:2: .*'label'",
+    ),
+    (
+        "a.jsonl",
+        b'{"text": "a", "label": "good", "more": [{"x": 1, "x": 2}]}',
+        r"a\.jsonl:1: .*the key 'x' is given twice",
+    ),
+    ("a.jsonl", b'{"label": "bad", "lab\\u0065l": "good", "text": "a"}', r"the key 'label' is given twice"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), REPEATED)
+def test_a_column_or_key_that_is_named_twice_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name, Columns("text", "label", None, None))
+
+
+def test_a_parquet_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([["fine"], ["good"], ["bad"]], names=["text", "label", "label"])
+    pq.write_table(table, tmp_path / "own.parquet")
+    with pytest.raises(InputError, match=r"own\.parquet: names the column 'label' twice"):
+        read(tmp_path / "own.parquet", Columns("text", "label", None, None))
+
+
+def test_columns_without_a_name_may_be_several(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label,split,,\nfine,good,train,,\n")
+    assert read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"\ntext,label,split\r\n\r\nfine,good,train\n  \n,,\nso so,bad,test\n\n\n"),
+        (
+            "a.jsonl",
+            b'\n{"text": "fine", "label": "good", "split": "train"}\n \r\n'
+            b'{"text": "so so", "label": "bad", "split": "test"}\n\n',
+        ),
+    ],
+)
+def test_blank_lines_are_skipped(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    reviews = read(tmp_path / name, Columns("text", "label", "split", None))
+    assert [(review.id, review.text) for review in reviews] == [("00000000", "fine"), ("00000001", "so so")]
+
+
+def test_a_blank_line_inside_a_quoted_text_is_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text('text,label,split\n"one\n\ntwo",good,train\n')
+    assert read(tmp_path / "own.csv", Columns("text", "label", "split", None))[0].text == "one\n\ntwo"
+
+
+OTHER_FORMATS = [
+    (
+        "a.csv",
+        'text;label\n"good; one";good\n',
+        r"a\.csv:1: has one column named 'text;label': is it separated by semico",
+    ),
+    (
+        "a.csv",
+        '\n"text";"label"\n"good, yes";"good"\n',
+        r"a\.csv:2: has one column .*separated by semicolons\? save it sep",
+    ),
+    (
+        "a.csv",
+        "text\tlabel\nfine, yes\tgood\n",
+        r"a\.csv:1: has one column named 'text\\tlabel': is it separated by tabs",
+    ),
+    ("a.csv", "text|label\nfine|good\n", r"is it separated by bars\?"),
+    ("a.csv", 'text,label\n"fine" ,good\n', r"a\.csv:2: is not valid CSV: a closing quote must be followed by a comma"),
+    ("a.csv", 'text,label\n"a "good" one",good\n', r"a\.csv:2: .*double a quote inside the text"),
+    ("a.csv", 'text,label\n"fine,good\n', r"a\.csv:2: .*a quote is opened and never closed"),
+    ("a.csv", "text,label\rfine,good\r", r"a\.csv:\d: .*its lines end with CR alone"),
+    ("a.csv", "text,label\nfine, but long,good\n", r"a\.csv:2: must have 2 columns .*commas in it needs double quotes"),
+    ("a.tsv", "text\tlabel\n", r"a\.tsv: download\.own\.path must name .*; save it separated by commas, as \.csv"),
+    ("a.xlsx", "PK", r"a\.xlsx: .*save it as \.csv"),
+    ("a.csv.gz", "", r"a\.csv\.gz: .*unpack it"),
+    ("a.json", "[]", r"a\.json: .*write one object a line, as \.jsonl"),
+    ("a.jsonl", '[\n{"text": "x"},\n', r"a\.jsonl:1: is not valid JSON: .*each line must be one object"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), OTHER_FORMATS)
+def test_of_another_format_the_message_names_the_cause(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content, newline="")
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name, Columns("text", "label", None, None))
+
+
+WANTED = r"a folder must be laid out as split/label/\*\.txt, for instance train/pos/1\.txt; found"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], f"own: {WANTED} no files"),
+        (["pos/1.txt", "neg/1.txt", "README"], rf"own: {WANTED} 2 like neg/1\.txt: move the labels' folders into one"),
+        (["b.csv", "a.csv", ".hidden.csv"], rf"own: {WANTED} 2 like a\.csv: put all rows into one file and name that"),
+        (["part/0.parquet", "part/1.parquet"], rf"{WANTED} 2 like part/0\.parquet: put all rows into one file"),
+        (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.own\.path\)"),
+        (
+            ["train/unsup/1.txt"],
+            r"1\.txt: label must be .*got 'unsup'.* unsup is a split: move .* to unsup/unsup, or, for IM",
+        ),
+        (["data/train/urls.txt"], r"got 'train' \(download\.own\.labels\): a folder must be laid out as split/label"),
+    ],
+)
+def test_of_a_folder_laid_out_otherwise_the_message_says_what_is_wanted(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text")
+    with pytest.raises(InputError, match=message):
+        read(folder)
+
+
+def test_a_tilde_that_nothing_expands_is_named() -> None:
+    with pytest.raises(InputError, match=r"~/none\.csv: is not there; .* ~ is not expanded, write the path in full"):
+        read(Path("~/none.csv"))
+
+
+def test_equal_texts_that_leave_nothing_to_draw_are_named_with_the_share(tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text("text,label\n" + "yes,good\nno,bad\n" * 30)
+    message = (
+        r"two\.csv: download\.own\.test_share: .* 0 of 30 negative and 0 of 30 positive .*60 reviews are 2 distinct"
+    )
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "two.csv", Columns("text", "label", None, None))
+
+
+def test_reviews_of_one_label_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("text,label\na,good\nb,good\n")
+    with pytest.raises(InputError, match=r"own\.csv: all its reviews have one label; both of download\.own\.labels"):
+        read(tmp_path / "own.csv", Columns("text", "label", None, None))
+
+
+def test_the_share_drawn_for_test_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{film} {number},{label},{film}\n" for film in "abcde" for number in range(9) for label in ("good", "bad")]
+    (tmp_path / "own.csv").write_text("text,label,film\n" + "".join(rows))
+    read(tmp_path / "own.csv", Columns("text", "label", None, "film"))
+    assert capsys.readouterr().out == "test: 18 of 90 reviews, 20.0% (asked for 25.0%)\n"

@@ -1,0 +1,83 @@
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment.corpora.reviews import BATCH_REVIEWS, SCHEMA, read_batches, read_corpus, write_corpus
+from sentiment.errors import InputError
+from tests.conftest import review
+
+REVIEWS = [
+    review(id=f"{split}/{label}", split=split, label=label) for split in ("train", "test") for label in (0, 1)
+] + [review(id="unsup/0", split="unsup", label=None)]
+
+
+def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "corpus.parquet", REVIEWS)
+    columns = read_corpus(tmp_path / "corpus.parquet", SCHEMA.names)
+    assert columns == {name: [getattr(review, name) for review in REVIEWS] for name in SCHEMA.names}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (review(split="dev"), "here:1: the split must be one of train, test, unsup; got 'dev'"),
+        (review(label=None), "here:1: reviews of train and test need a label"),
+        (review(split="unsup"), "those of unsup have none"),
+        (review(text=""), "here:1: the review is empty or only white space"),
+        (review(text=" \n\t\xa0"), "here:1: the review is empty or only white space"),
+        (review(text="\ud800"), "here:1: the text holds half a surrogate pair"),
+        (review(id="test/0"), "here:1: the id 'test/0' is used twice"),
+    ],
+)
+def test_a_bad_review_is_named_and_nothing_is_left(tmp_path: Path, wrong: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_corpus(tmp_path / "corpus.parquet", [*REVIEWS, wrong])  # type: ignore[list-item]
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_file_is_not_taken_for_a_corpus(tmp_path: Path) -> None:
+    (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
+        read_corpus(tmp_path / "corpus.parquet", ["text"])
+
+
+def test_reviews_come_in_batches_in_their_order(tmp_path: Path) -> None:
+    path, count = tmp_path / "corpus.parquet", 2 * BATCH_REVIEWS + 500
+    write_corpus(path, [*REVIEWS, *(review(id=str(number), text=f"{number}") for number in range(count))])
+    batches = list(read_batches(path, ["text"]))
+    assert max(map(len, batches)) == BATCH_REVIEWS
+    assert [text for batch in batches for text in batch["text"].to_pylist()] == read_corpus(path, ["text"])["text"]
+    chosen = np.zeros(len(REVIEWS) + count, dtype=np.bool_)
+    chosen[[len(REVIEWS), len(REVIEWS) + count - 1]] = True
+    assert [batch["text"].to_pylist() for batch in read_batches(path, ["text"], chosen)] == [["0"], [f"{count - 1}"]]
+
+
+def test_another_file_gives_no_batches(tmp_path: Path) -> None:
+    (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
+        list(read_batches(tmp_path / "corpus.parquet", ["text"]))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
+    reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]
+    with pytest.raises(InputError, match=f"the {split} split must hold reviews of both labels; got 1 negative and 0"):
+        write_corpus(tmp_path / "corpus.parquet", reviews)
+
+
+def test_a_damaged_corpus_is_told_in_one_line_wherever_the_damage_is(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.parquet"
+    write_corpus(path, REVIEWS)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 5):
+        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
+            path.write_bytes(content)
+            with suppress(InputError):  # not every byte matters
+                read_corpus(path, ["id", "text"])
+            with suppress(InputError):
+                list(read_batches(path, ["text"]))
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"corpus\.parquet"):
+        read_corpus(path, ["id"])

@@ -1,0 +1,53 @@
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from sentiment.corpora.synthetic import NEGATIVE, POSITIVE, generate_reviews, write_vectors
+from sentiment.evaluation.baseline import predict_baseline
+from sentiment.text.glove import read_vectors
+from tests.conftest import LIMITS
+
+REVIEWS = list(generate_reviews(2000, seed=5))
+
+
+def sentences(split: str) -> set[str]:
+    texts = (re.sub(r"<br />", " ", review.text) for review in REVIEWS if review.split == split)
+    return {sentence.strip() for text in texts for sentence in re.findall(r"[^.]+\.", text)}
+
+
+def test_the_test_split_shares_no_sentence_with_the_others() -> None:
+    assert len(sentences("test")) > 500
+    assert not sentences("test") & (sentences("train") | sentences("unsup"))
+
+
+def test_labels_are_balanced_in_each_split() -> None:
+    counts = Counter((review.split, review.label) for review in REVIEWS)
+    assert counts == {("train", 0): 650, ("train", 1): 650, ("test", 0): 250, ("test", 1): 250, ("unsup", None): 200}
+
+
+def test_films_stay_in_one_split() -> None:
+    splits: dict[str | None, set[str]] = {}
+    for review in REVIEWS:
+        splits.setdefault(review.group, set()).add(review.split)
+    assert all(len(of_film) == 1 for of_film in splits.values())
+
+
+def test_the_seed_decides_the_reviews() -> None:
+    assert list(generate_reviews(100, seed=5)) == list(generate_reviews(100, seed=5))
+    assert list(generate_reviews(100, seed=5)) != list(generate_reviews(100, seed=6))
+
+
+def test_vectors_cover_most_words_but_not_all(tmp_path: Path) -> None:
+    write_vectors(tmp_path / "vectors", dimension=50)
+    vectors = read_vectors(tmp_path / "vectors", 50, POSITIVE + NEGATIVE, LIMITS)
+    assert 0.6 < len(vectors.words) / len(POSITIVE + NEGATIVE) < 0.95
+
+
+def test_counting_words_is_not_enough() -> None:
+    train = [review for review in REVIEWS if review.split == "train"]
+    labels = np.array([review.label for review in train], dtype=np.int8)
+    texts = [review.text for review in train]
+    probabilities = predict_baseline(texts[:900], labels[:900], texts[900:], inverse_penalty=30.0)
+    assert np.mean((probabilities > 0.5) == labels[900:]) < 0.8

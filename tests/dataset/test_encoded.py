@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from sentiment.dataset.encoded import join_encoded, load_embeddings, load_encoded, take_encoded
+from sentiment.errors import InputError
+from sentiment.storage.tensors import load_tensors, save_tensors
+from tests.conftest import random_reviews
+
+
+@pytest.mark.parametrize(
+    "offsets", [[0, 3], [0, 2, 2, 6], [1, 3, 4, 6], [0, 3, 4, 7], [], [0, 4, 3, 6], [0, 2**63 - 1, -2, 6]]
+)
+def test_offsets_that_do_not_fit_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+    reviews = random_reviews([3, 1, 2])
+    wrong = torch.tensor(offsets, dtype=torch.int64)
+    save_tensors(tmp_path / "a", {"tokens": reviews.tokens, "offsets": wrong, "labels": reviews.labels})
+    with pytest.raises(InputError, match="its offsets do not fit"):
+        load_encoded(tmp_path / "a", 20)
+
+
+def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "a", {"tokens": torch.zeros(1)})
+    with pytest.raises(InputError, match="must hold the tensors"):
+        load_encoded(tmp_path / "a", 20)
+    whole = (tmp_path / "a").read_bytes()
+    for content in (b"", whole[:-1], b"\x80\x04."):
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(InputError, match="is not a readable file of tensors"):
+            load_tensors(tmp_path / "a", {"tokens": torch.float32})
+    with pytest.raises(FileNotFoundError, match="absent"):
+        load_encoded(tmp_path / "absent", 20)
+
+
+def test_reviews_are_taken_in_the_order_asked_for() -> None:
+    reviews = random_reviews([3, 1, 2])
+    taken = take_encoded(reviews, torch.tensor([2, 0]))
+    assert taken.lengths.tolist() == [2, 3]
+    assert taken.tokens.tolist() == reviews.tokens[[4, 5, 0, 1, 2]].tolist()
+    assert taken.labels.tolist() == reviews.labels[[2, 0]].tolist()
+    assert len(take_encoded(reviews, torch.tensor([], dtype=torch.int64))) == 0
+    both = join_encoded(taken, take_encoded(reviews, torch.tensor([1])))
+    assert both.offsets.tolist() == [0, 2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("tokens", [[2, 3, 4]], "tokens must have one dimension; got 2"),
+        ("offsets", 3, "offsets must have one dimension; got 0"),
+        ("tokens", [2, 3, 20], "its tokens must lie between 0 and 19; got 2 to 20"),
+        ("tokens", [2, -1, 3], "its tokens must lie between 0 and 19; got -1 to 3"),
+        ("labels", [2], "its labels must lie between -1 and 1; got 2 to 2"),
+        ("tokens", [], "its offsets do not fit"),
+        ("labels", [], "its offsets do not fit"),
+    ],
+)
+def test_tensors_that_hold_no_reviews_are_refused(tmp_path: Path, name: str, values: object, message: str) -> None:
+    reviews = random_reviews([3])
+    tensors = {"tokens": reviews.tokens, "offsets": reviews.offsets, "labels": reviews.labels}
+    save_tensors(tmp_path / "a", {**tensors, name: torch.tensor(values, dtype=tensors[name].dtype)})
+    with pytest.raises(InputError, match=message):
+        load_encoded(tmp_path / "a", 20)
+
+
+@pytest.mark.parametrize("values", [[[0.5, torch.nan]], [0.5], [[]], [[torch.inf]]])
+def test_embeddings_are_a_matrix_of_finite_numbers(tmp_path: Path, values: object) -> None:
+    save_tensors(tmp_path / "a", {"embeddings": torch.tensor([[0.5, 1]])})
+    assert load_embeddings(tmp_path / "a").tolist() == [[0.5, 1]]
+    save_tensors(tmp_path / "a", {"embeddings": torch.tensor(values)})
+    with pytest.raises(InputError, match="must be a matrix of finite numbers"):
+        load_embeddings(tmp_path / "a")

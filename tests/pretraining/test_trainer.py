@@ -1,0 +1,210 @@
+import math
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.errors import InputError
+from sentiment.models.checkpoint import start_of
+from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
+from sentiment.pretraining.trainer import Reader, judge, streams_of, windows_of
+from sentiment.runtime.resume import Saved
+from tests.conftest import random_reviews, small_model
+
+CPU = torch.device("cpu")
+BOUNDARY = 1
+CONFIG = LanguageConfig(
+    seed=1,
+    precision="float32",
+    held_out_share=0.1,
+    layers=1,
+    softmax="adaptive",
+    epochs=4,
+    streams=4,
+    window=5,
+    learning_rate=0.02,
+    warmup_share=0.0,
+    schedule="linear",
+    weight_decay=0.0,
+    dropout_words=0.0,
+    dropout_embedding=0.0,
+    dropout_recurrent=0.0,
+    dropout_layers=0.0,
+    dropout_output=0.0,
+    variational=False,
+    clip_norm=1.0,
+)
+DROPOUT: dict[str, Any] = {f"dropout_{name}": 0.2 for name in ("words", "embedding", "recurrent", "layers", "output")}
+
+
+def counting_reviews(count: int) -> EncodedReviews:
+    """Reviews in which token n follows token n - 1, from 2 to 9."""
+    tokens = torch.arange(2, 10, dtype=torch.int32).repeat(count)
+    return EncodedReviews(tokens, torch.arange(0, 8 * count + 1, 8), torch.full((count,), -1, dtype=torch.int8))
+
+
+def test_streams_by_hand() -> None:
+    reviews = EncodedReviews(torch.arange(10, 16), torch.tensor([0, 2, 6]), torch.tensor([-1, -1]))
+    # 12 13 14 15 | 10 11 |, in two streams
+    assert streams_of(reviews, torch.tensor([1, 0]), BOUNDARY, 2).T.tolist() == [[12, 13, 14, 15], [1, 10, 11, 1]]
+    assert streams_of(reviews, torch.tensor([0]), BOUNDARY, 2).T.tolist() == [[10], [11]]
+
+
+def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
+    streams = torch.arange(22).view(11, 2)
+    forward, backward = zip(*windows_of(streams, 2, 4), strict=True)
+    assert torch.equal(torch.cat([streams[:1], *(window[1:] for window in forward)]), streams)
+    assert torch.equal(torch.cat([streams[-1:], *(window[1:] for window in backward)]), streams.flip(0))
+    assert all(torch.equal(window[-1], after[0]) for window, after in pairwise(forward))
+
+
+@pytest.mark.parametrize("softmax", SOFTMAXES)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str, layers: int, softmax: str) -> None:
+    model = small_model(cell=cell, hidden_size=16, layers=layers, mix_directions=False)
+    config = replace(CONFIG, layers=layers, softmax=softmax)
+    epochs = list(Reader(model, counting_reviews(60), BOUNDARY, config, CPU).read())
+    assert [epoch.epochs for epoch in epochs] == pytest.approx([number / 10 for number in range(1, 41)], abs=0.05)
+    assert epochs[0].held_out_loss > 2 * epochs[-1].held_out_loss
+    assert epochs[-1].held_out_loss < 0.5  # of log 9, were all as likely
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_it_is_the_classifier_that_learns(layers: int) -> None:
+    model, before = (small_model(layers=3, mix_directions=False) for _ in range(2))
+    list(Reader(model, random_reviews([9] * 30), BOUNDARY, replace(CONFIG, layers=layers), CPU).read())
+    changed = {
+        name for name, weights in model.state_dict().items() if not torch.equal(weights, before.state_dict()[name])
+    }
+    assert changed == start_of(before, layers).keys()
+
+
+def test_a_layer_that_sees_both_directions_is_refused() -> None:
+    with pytest.raises(ValueError, match="sees the words it is to predict"):
+        LanguageModels(small_model(layers=2), replace(CONFIG, layers=2))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_language_model_reads_as_the_classifier_does(layers: int) -> None:
+    model = small_model(layers=layers, mix_directions=False)
+    models = LanguageModels(model, replace(CONFIG, layers=layers))
+    tokens = torch.randint(2, 20, (7, 3))
+    mirrored = torch.arange(6, -1, -1)[:, None].expand(7, 3)
+    expected = model.embedding(tokens)
+    for layer in model.layers:
+        expected = layer(expected, mirrored)
+    for stack, sequence, there in zip(models.stacks, (tokens, tokens.flip(0)), expected.chunk(2, dim=2), strict=True):
+        found, _ = stack(models.embed(sequence), [None] * layers)
+        torch.testing.assert_close(found if sequence is tokens else found.flip(0), there)
+
+
+def test_the_adaptive_softmax_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    ours = AdaptiveSoftmax(32, 50, 6).double()
+    cutoffs = [start for start, _ in ours.groups]
+    pytorchs = nn.AdaptiveLogSoftmaxWithLoss(32, 50, cutoffs, div_value=4.0).double()
+    with torch.no_grad():
+        for theirs, weight in zip(pytorchs.parameters(), ours.parameters(), strict=True):
+            theirs.copy_(weight)
+    states = torch.randn(40, 32, dtype=torch.float64, requires_grad=True)
+    words = torch.randint(50, (40,))
+    losses = ours(states, words, states), pytorchs(states, words).loss
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, states)[0] for loss in losses))
+    assert ours(states[:1], torch.tensor([0]), states).isfinite()  # no word of any group
+
+
+def test_the_tied_softmax_by_its_formula() -> None:
+    torch.manual_seed(0)
+    softmax = TiedSoftmax(5, 20, 6)
+    states, words, embeddings = torch.randn(7, 5), torch.randint(20, (7,)), torch.randn(20, 6)
+    logits = states @ softmax.project.weight.T @ embeddings.T + softmax.bias
+    expected = -logits.log_softmax(dim=1)[torch.arange(7), words].mean()
+    torch.testing.assert_close(softmax(states, words, embeddings), expected)
+
+
+def test_dropped_words_are_the_same_in_a_window_and_recurrent_weights_are_dropped() -> None:
+    torch.manual_seed(0)
+    models = LanguageModels(small_model(), replace(CONFIG, dropout_words=0.5))
+    tokens = torch.arange(20).repeat(3)[:, None]  # (60, 1)
+    first, *others = models.embed(tokens).split(20)
+    assert 0 < first.any(dim=2).sum() < 20
+    assert all(torch.equal(first, other) for other in others)
+    dropping = LanguageModels(small_model(), replace(CONFIG, dropout_recurrent=0.5))
+    results = [dropping.stacks[0](dropping.embed(tokens), [None])[0] for _ in range(2)]
+    assert torch.equal(results[0][0], results[1][0])  # nothing was carried to the first step
+    assert not torch.equal(*results)
+    dropping.eval()
+    results = [dropping.stacks[0](dropping.embed(tokens), [None])[0] for _ in range(2)]
+    assert torch.equal(*results)
+
+
+def test_a_state_is_carried_and_windows_change_nothing_but_the_gradient() -> None:
+    models = LanguageModels(small_model(), CONFIG)
+    streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
+    assert judge(models, streams, 5) == pytest.approx(judge(models, streams, 1000), rel=1e-5)
+
+
+def test_before_training_all_tokens_are_about_as_likely() -> None:
+    streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
+    assert judge(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
+
+
+@pytest.mark.parametrize(("cell", "softmax"), [("rnn", "adaptive"), ("lstm", "tied")])
+@pytest.mark.parametrize("reports", [1, 10, 14, 40])
+def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str, softmax: str, reports: int) -> None:
+    reviews, config = random_reviews([9] * 60), replace(CONFIG, layers=2, softmax=softmax, variational=True, **DROPOUT)
+    whole, broken, resumed = (small_model(cell=cell, layers=2, mix_directions=False) for _ in range(3))
+    readings = list(Reader(whole, reviews, BOUNDARY, config, CPU).read())
+    saved = Saved(tmp_path / "some.state")
+    first = list(islice(Reader(broken, reviews, BOUNDARY, config, CPU, saved).read(), reports))
+    torch.rand(3)  # other programs draw other numbers
+    again = list(Reader(resumed, reviews, BOUNDARY, config, CPU, saved).read())
+    assert again[:reports] == first
+    assert [reading[:3] for reading in again] == [reading[:3] for reading in readings]  # all but the seconds
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    saved.path.unlink()
+    assert saved.load() == {}
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    model = small_model()
+    reader = Reader(model, counting_reviews(40), BOUNDARY, CONFIG, CPU)
+    with torch.no_grad():
+        model.layers[0].forward_cell.bias_hh_l0.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    before = model.embedding.weight.clone()
+    with pytest.raises(InputError, match=r"pretraining: the loss of epoch 1, window 1 of \d+, or its gradient, is not"):
+        next(reader.read())
+    assert torch.equal(model.embedding.weight, before)
+
+
+def test_two_readings_give_the_same_bits() -> None:
+    models = [small_model(), small_model()]
+    for model in models:
+        list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("place", "work"),
+    [
+        ("sentiment.pretraining.trainer.LanguageModels.forward", r"epoch 1, window 1 of \d+"),
+        ("sentiment.pretraining.trainer.judge", r"epoch 1, window \d+ of \d+, judging the reviews held out"),
+    ],
+)
+def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
+
+    monkeypatch.setattr(place, refuse)
+    message = rf"^{work}: the GPU's memory is full; lower pretrain\.window or pretrain\.streams, now 4$"
+    with pytest.raises(InputError, match=message):
+        list(Reader(small_model(), counting_reviews(60), BOUNDARY, CONFIG, CPU).read())

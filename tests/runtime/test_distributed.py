@@ -1,0 +1,177 @@
+"""Two processes at one model, started by PyTorch's own launcher, over gloo."""
+
+import atexit
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from sentiment.errors import InputError
+from sentiment.runtime.distributed import first_says, joined, launch
+from tests.together import outcome
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
+BLOCKED = """
+import ctypes, stages
+from sentiment.runtime.distributed import end_on_sigterm
+
+end_on_sigterm(grace_seconds=0.5)
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+libc.pthread_mutex_init(mutex, None)
+libc.pthread_mutex_lock(mutex)
+print("blocked", flush=True)
+libc.pthread_mutex_lock(mutex)  # waits for itself, without Python's lock, as a call of CUDA does
+"""
+FAILED = """
+import atexit, os, time, stages
+import torch
+import torch.distributed as dist
+from sentiment.errors import InputError
+from sentiment.runtime.distributed import joined
+from stages.run import one_line_errors
+
+atexit.register(time.sleep, 60)
+os.environ.update({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "1", "RANK": "0"})
+os.environ.update({"MASTER_ADDR": "localhost", "MASTER_PORT": "0"})
+with one_line_errors(), joined(torch.device("cpu"), 1):
+    print("half a line", end="")
+    raise InputError("batch 3: the GPU's memory is full")
+"""
+Figures = dict[str, list[float]]
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that has two processes train, and returns what each wrote down."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def tell(reviews: int, dropout: float = 0.0, **more: int) -> list[Figures]:
+        order = {"processes": 2, "folder": str(tmp_path), "reviews": reviews, "dropout": dropout, **more}
+        monkeypatch.setenv("TOGETHER", json.dumps(order))
+        launch("tests.together", 2)
+        return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+
+    return tell
+
+
+# Of 203 reviews the last batch holds 11, of 65 a single one, with which one of the processes has nothing to do.
+@pytest.mark.parametrize("reviews", [203, 65])
+def test_two_processes_learn_what_one_learns(told: Any, reviews: int) -> None:
+    first, second = told(reviews)
+    assert first == second
+    alone = outcome(reviews, 0.0)
+    for name, values in alone.items():
+        assert first[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
+
+
+def test_two_processes_give_the_same_bits_twice_and_dropout_of_their_own(told: Any) -> None:
+    first, again = told(120, dropout=0.3), told(120, dropout=0.3)
+    assert first == again
+    assert first[0]["train_loss"] != pytest.approx(outcome(120, 0.3)["train_loss"], rel=1e-3)
+
+
+def test_one_that_dies_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"tests\.together: process 1 of 2, counted from 0, was killed by SIGKILL"):
+        told(203, victim=1)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
+    clearing = (
+        "import atexit, os, signal, stages; from sentiment.runtime.distributed import leave; "
+        "signal.signal(signal.SIGTERM, leave); atexit.register(os.kill, os.getpid(), signal.SIGTERM); "
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    ended = subprocess.run([sys.executable, "-c", clearing], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_another_number_than_was_started_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="ended for the reason above"):
+        told(65, processes=3)
+    assert "train.processes is 3, but torchrun started 2" in capfd.readouterr().err
+
+
+def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
+    with subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "blocked\n"
+        time.sleep(0.2)  # until it waits
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=20) == 1
+        finally:
+            process.kill()
+
+
+def test_a_process_that_fails_says_why_and_waits_for_nothing() -> None:
+    ended = subprocess.run([sys.executable, "-c", FAILED], capture_output=True, text=True, timeout=40)
+    assert (ended.returncode, ended.stdout) == (1, "half a line")
+    assert ended.stderr == "error: batch 3: the GPU's memory is full\n"
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is asked of a process group, and registered for the end, by a process that believes torchrun started it."""
+    asked: list[object] = []
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sentiment.runtime.distributed.end_on_sigterm", lambda: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backends, device_id: asked.append((backends, device_id)))
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
+    monkeypatch.setattr(atexit, "register", lambda function: asked.append(function.__name__))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    return asked
+
+
+@pytest.mark.parametrize(("device", "expected"), [(CPU, ("gloo", None)), (GPU, ("cpu:gloo,cuda:nccl", GPU))])
+def test_processes_on_gpus_exchange_tensors_of_the_cpu_too(
+    group: list[object], device: torch.device, expected: object
+) -> None:
+    with joined(device, 2) as rank:
+        assert rank == 1
+    assert group == [expected, "destroyed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            dist.DistBackendError("NCCL error in: x.cpp:1,\nLast error:\nout of memory"),
+            InputError,
+            r"^process 1 of 2, c",
+        ),
+        (
+            dist.DistNetworkError("failed to recv, got 0 bytes"),
+            InputError,
+            "^process 1 of 2, counted from 0: failed to",
+        ),
+        (RuntimeError("[pair.cc:537] Read error: Connection reset by peer"), SystemExit, "^1$"),
+        (RuntimeError("of ours"), RuntimeError, "^of ours$"),
+    ],
+)
+def test_a_failure_is_named_unless_it_is_another_process_s_and_the_group_is_not_waited_for(
+    group: list[object], error: Exception, kind: type[BaseException], message: str
+) -> None:
+    with pytest.raises(kind, match=message), joined(GPU, 2):
+        raise error
+    assert group[1:] == ["end_at_once"]
+
+
+def test_the_first_process_decides_by_a_tensor_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broadcast(flag: torch.Tensor, src: int) -> None:
+        assert (flag.device.type, src) == ("cpu", 0)
+        flag.fill_(True)
+
+    assert not first_says(False)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "broadcast", broadcast)
+    assert first_says(False)

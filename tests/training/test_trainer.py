@@ -1,0 +1,360 @@
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from sentiment.dataset.batching import Batch, parts_of
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.errors import InputError
+from sentiment.models.classifier import Classifier
+from sentiment.models.inference import predict_logits
+from sentiment.runtime.resume import Saved
+from sentiment.training.objective import Loss, Objective
+from sentiment.training.trainer import (
+    Epoch,
+    TrainConfig,
+    Training,
+    Watch,
+    average,
+    batch_size_for,
+    train,
+    train_on_all,
+)
+from tests.conftest import random_reviews, small_model
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    seed=1,
+    batch_size=8,
+    least_steps=1,
+    tokens_at_once=1000,
+    precision="float32",
+    epochs=6,
+    patience=None,
+    learning_rate=0.02,
+    warmup_share=0.0,
+    schedule="constant",
+    weight_decay=0.0,
+    clip_norm=1.0,
+    freeze_embeddings=False,
+    unfreezing=False,
+    rate_decay=1.0,
+    averaging=0.0,
+    adversarial=0.0,
+    virtual=0.0,
+    entropy=0.0,
+    epsilon=1.0,
+)
+
+
+def easy_reviews(count: int, seed: int) -> EncodedReviews:
+    """Reviews whose label is whether token 2 is among them."""
+    reviews = random_reviews([5 + number % 7 for number in range(count)], seed=seed)
+    tokens = reviews.tokens.clone().clamp(min=3)
+    tokens[reviews.offsets[:-1][reviews.labels == 1] + 2] = 2
+    return EncodedReviews(tokens, reviews.offsets, reviews.labels)
+
+
+TRAINING, VALIDATION = easy_reviews(200, 0), easy_reviews(60, 1)
+
+
+def run(model: Classifier, config: TrainConfig = CONFIG) -> list[Epoch]:
+    epochs: list[Epoch] = []
+    best = train(model, TRAINING, VALIDATION, config, CPU, epochs.append)
+    assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
+    return epochs
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_learns_what_can_be_learnt(cell: str) -> None:
+    epochs = run(small_model(cell=cell))
+    assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
+    assert epochs[-1].train_loss < epochs[0].train_loss
+
+
+def test_the_model_is_left_with_its_best_epoch_and_stops_when_patience_runs_out() -> None:
+    # With every validation label wrong, the more the model learns the worse it does.
+    wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
+    model = small_model()
+    epochs: list[Epoch] = []
+    best = train(model, TRAINING, wrong, replace(CONFIG, epochs=50, patience=3), CPU, epochs.append)
+    assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
+    assert len(epochs) == best.number + 3 < 50
+    logits = predict_logits(model, wrong, CPU)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wrong.labels.float())
+    assert loss.item() == pytest.approx(best.validation_loss, abs=1e-6)
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    models = [small_model(dropout_embedding=0.3, dropout_output=0.3) for _ in range(2)]
+    for model in models:
+        run(model, replace(CONFIG, epochs=2))
+    first, second = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("batches", [10, 25, 40, 70])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"averaging": 0.0, "virtual": 0.0},
+        {"unfreezing": True, "schedule": "linear"},
+        {"freeze_embeddings": True},
+    ],
+)
+def test_one_that_was_broken_off_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("sentiment.training.trainer.SECONDS_TO_SAVE", 0.0)
+    monkeypatch.setattr("sentiment.training.trainer.STEPS_TO_LOOK", 8)
+    config = replace(CONFIG, epochs=3, **{"averaging": 0.9, "adversarial": 0.5, "virtual": 0.5, **changes})
+    left = batches
+
+    def until_killed(rows: list[Tensor], epoch: int) -> Iterator[Tensor]:
+        nonlocal left
+        for row in rows:
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            yield row
+
+    def run_on(watch: Watch, saved: Saved | None) -> tuple[dict[str, Tensor], list[Epoch]]:
+        model = small_model(dropout_embedding=0.3)
+        epochs: list[Epoch] = []
+        train(model, TRAINING, VALIDATION, config, CPU, epochs.append, watch, easy_reviews(90, 2), saved)
+        return model.state_dict(), epochs
+
+    saved = Saved(tmp_path / "some.state")
+    with pytest.raises(KeyboardInterrupt):
+        run_on(until_killed, saved)
+    torch.rand(3)  # other programs draw other numbers
+    left = 3 * 25
+    resumed, its_epochs = run_on(until_killed, saved)
+    # no more was done again than since the last saving
+    assert 3 * 25 - left == 3 * 25 - batches // 25 * 25 - batches % 25 // 8 * 8
+    whole, epochs = run_on(lambda rows, epoch: rows, None)
+    assert [epoch[:4] for epoch in its_epochs] == [epoch[:4] for epoch in epochs]  # all but the speed
+    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+    again, _ = run_on(lambda rows, epoch: pytest.fail("there is nothing left to train"), saved)
+    assert all(torch.equal(again[name], weights) for name, weights in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("reviews", "expected"), [(17_500, 64), (16_000, 64), (5_970, 23), (2_047, 8), (137, 8), (3, 8)]
+)
+def test_where_reviews_are_few_batches_are_smaller(reviews: int, expected: int) -> None:
+    assert batch_size_for(reviews, replace(CONFIG, batch_size=64, least_steps=250)) == expected
+
+
+def test_a_batch_that_is_asked_to_be_small_stays_small() -> None:
+    assert batch_size_for(17_500, replace(CONFIG, batch_size=4, least_steps=250)) == 4
+
+
+def test_a_batch_in_parts_is_the_same_batch() -> None:
+    models = [small_model(), small_model()]
+    whole, parts = (
+        run(model, replace(CONFIG, epochs=2, tokens_at_once=tokens, adversarial=0.5))
+        for model, tokens in zip(models, (1000, 20), strict=True)
+    )
+    assert [epoch.train_loss for epoch in parts] == pytest.approx([epoch.train_loss for epoch in whole], abs=1e-5)
+    for name, weight in models[0].state_dict().items():
+        torch.testing.assert_close(models[1].state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_learns_as_well_in_bfloat16(cell: str) -> None:
+    epochs = run(small_model(cell=cell), replace(CONFIG, precision="bfloat16"))
+    assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
+
+
+def test_without_instructions_for_bfloat16_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [small_model(), small_model()]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    for model, precision in zip(models, ("float32", "bfloat16"), strict=True):
+        run(model, replace(CONFIG, epochs=1, precision=precision))
+    assert torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_the_average_is_of_the_weights_after_each_step() -> None:
+    averaged, model = small_model(), small_model()
+    with torch.no_grad():
+        for weights in (averaged.output.weight, model.output.weight):
+            weights.fill_(4.0)
+        for value in (8.0, 2.0):
+            model.output.weight.fill_(value)
+            average(averaged, model, 0.75)
+    assert averaged.output.weight.unique().tolist() == [0.75 * (0.75 * 4 + 0.25 * 8) + 0.25 * 2]
+
+
+def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    averaged: list[list[Tensor]] = []
+
+    def watched(kept: float) -> Callable[..., None]:
+        def move(means: list[Tensor], weights: list[Tensor], number: object) -> None:
+            averaged.append(means)
+            get_ema_multi_avg_fn(kept)(means, weights, number)
+
+        return move
+
+    monkeypatch.setattr("sentiment.training.trainer.get_ema_multi_avg_fn", watched)
+    model = small_model()
+    run(model, replace(CONFIG, epochs=1, averaging=0.9, freeze_embeddings=True))
+    assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
+
+
+def test_the_average_has_learnt_and_is_another_model() -> None:
+    models = [small_model(), small_model()]
+    epochs = [
+        run(model, replace(CONFIG, averaging=averaging)) for model, averaging in zip(models, (0.0, 0.9), strict=True)
+    ]
+    assert epochs[0][0].train_loss == epochs[1][0].train_loss  # the steps are the same
+    assert max(epoch.validation_accuracy for epoch in epochs[1]) > 0.95
+    assert not torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_trained_on_all_it_is_what_the_same_epochs_give() -> None:
+    models = [small_model(), small_model()]
+    best = train(models[0], TRAINING, VALIDATION, replace(CONFIG, averaging=0.9), CPU, lambda epoch: None)
+    losses: list[float] = []
+    settings = replace(CONFIG, epochs=50, averaging=0.9)  # more than are wanted
+    train_on_all(models[1], TRAINING, settings, best.number, CPU, lambda done: losses.append(done.train_loss))
+    assert len(losses) == best.number
+    assert torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_another_seed_gives_another_model() -> None:
+    models = [small_model(), small_model()]
+    for seed, model in enumerate(models):
+        run(model, replace(CONFIG, epochs=1, seed=seed))
+    assert not torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+def test_frozen_embeddings_stay_as_they_came() -> None:
+    model = small_model()
+    before = model.embedding.weight.detach().clone()
+    run(model, replace(CONFIG, epochs=1, freeze_embeddings=True, weight_decay=0.1))
+    assert torch.equal(model.embedding.weight, before)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.output.bias.fill_(torch.nan)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(
+        InputError,
+        match=r"the loss of epoch 1, batch 1 of 25, or its gradient, is not finite.*from 0: (\d+, ){7}\d+\)$",
+    ):
+        run(model)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight.nan_to_num(), before[name].nan_to_num())
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, None])
+@pytest.mark.parametrize("term", ["adversarial", "virtual", "entropy"])
+def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, clip_norm: float | None
+) -> None:
+    """Whichever term of the objective it comes from: the loss of the labelled reviews stays finite."""
+    monkeypatch.setattr("sentiment.training.trainer.SECONDS_TO_SAVE", 0.0)
+    monkeypatch.setattr("sentiment.training.trainer.STEPS_TO_LOOK", 1)
+    step, clean_steps = Objective.step, 0
+
+    def spoil(objective: Objective, batch: Batch, loss: Loss, weight: float, *rest: Any) -> Tensor:
+        nonlocal clean_steps
+        is_clean = weight == 1 / CONFIG.batch_size
+        clean_steps += is_clean
+        return step(objective, batch, loss, weight if is_clean or clean_steps < 2 else math.nan, *rest)
+
+    monkeypatch.setattr(Objective, "step", lambda *arguments, **options: spoil(*arguments, *options.values()))
+    model, saved = small_model(), Saved(tmp_path / "some.state")
+    changes: dict[str, Any] = {"clip_norm": clip_norm, term: 0.5}
+    config = replace(CONFIG, **changes)
+    with pytest.raises(InputError, match=r"the loss of epoch 1, batch [23] of 25, or its gradient, is not finite"):
+        train(model, TRAINING, VALIDATION, config, CPU, lambda epoch: None, unlabelled=easy_reviews(90, 2), saved=saved)
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    assert all(tensor.isfinite().all() for group in saved.load().values() for tensor in group.values())
+
+
+BATCH = r"epoch 1, batch 1 of 25, 8 reviews, the longest of [\d,]+ tokens"
+TO_LOWER = r"lower train\.tokens_at_once, now 1,000"
+
+
+# A batch, the optimizer's state and the mean of the weights; validation; and all that is there before the first step.
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("sentiment.training.objective.Objective.backward", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("torch.optim.AdamW.step", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("sentiment.training.trainer.average", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
+        ("sentiment.training.trainer.predict_logits", f"epoch 1, validation: the GPU's memory is full; {TO_LOWER}"),
+        (
+            "sentiment.training.objective.spread",
+            "moving the model and the reviews to the GPU: the GPU's memory is full; free it",
+        ),
+    ],
+)
+def test_work_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, message: str) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(place, refuse)
+    with pytest.raises(InputError, match=f"^{message}"):
+        run(small_model(), replace(CONFIG, averaging=0.9))
+
+
+def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def watched(rows: Tensor, lengths: Tensor, tokens_at_once: int) -> list[Tensor]:
+        parts = parts_of(rows, lengths, tokens_at_once)
+        sizes.extend(len(part) * int(lengths[part].max()) for part in parts)
+        return parts
+
+    monkeypatch.setattr("sentiment.models.inference.parts_of", watched)
+    run(small_model(), replace(CONFIG, epochs=1, tokens_at_once=50))
+    assert sum(sizes) >= len(VALIDATION.tokens)
+    assert max(sizes) <= 50
+
+
+def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(small_model(), TRAINING, None, CONFIG, CPU, Saved(tmp_path / "some.state"))
+    training.device = torch.device("cuda")
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("one process needs no tensor"))
+    assert not training.is_time()
+    training.saved_at -= 1000
+    assert training.is_time()
+    training.saved = None
+    assert not training.is_time()
+
+
+def test_unfreezing_trains_one_part_more_each_epoch() -> None:
+    config = replace(CONFIG, epochs=1, unfreezing=True, clip_norm=None)
+    model, before = small_model(), small_model().state_dict()
+    parts = {"output", "poolings", "layers", "embedding"}
+
+    def moved() -> set[str]:
+        return {name.split(".")[0] for name, now in model.state_dict().items() if not torch.equal(now, before[name])}
+
+    trained = []
+    for _ in Training(model, TRAINING, None, replace(config, epochs=3), CPU).passes(lambda batches, epoch: batches):
+        trained.append(moved())
+    assert trained == [{"output", "poolings"}, {"output", "poolings", "layers"}, parts]
+
+
+def test_a_part_learns_more_slowly_the_lower_it_is() -> None:
+    # Of one step of Adam's, each weight's is the learning rate.
+    config = replace(CONFIG, epochs=1, batch_size=200, rate_decay=0.5)
+    model, before = small_model(), small_model().state_dict()
+    run(model, config)
+    now = model.state_dict()
+    steps = {name: (now[name] - before[name]).abs().max().item() for name in ("output.bias", "embedding.weight")}
+    assert steps["output.bias"] == pytest.approx(0.02, rel=1e-3)
+    assert steps["embedding.weight"] == pytest.approx(0.005, rel=1e-2)
