@@ -29,7 +29,7 @@ from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.models.dropout import Dropout
 from sentiment.models.layers import Layer
 from sentiment.runtime.device import tune_memory
-from sentiment.training.trainer import Epoch, TrainConfig, train, validate
+from sentiment.training.trainer import Epoch, TrainConfig, Trainer, evaluate
 from stages.params import read_params
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def train_plainly(
             optimizer.step()
             total += loss.item() * len(rows)
         trained = time.perf_counter()
-        validation_loss, validation_accuracy = validate(network, validation, CPU, config.tokens_at_once)
+        validation_loss, validation_accuracy = evaluate(network, validation, CPU, config.tokens_at_once)
         epoch = Epoch(
             number=number,
             train_loss=total / len(training),
@@ -94,7 +94,7 @@ def train_fast(model: ModelConfig, config: TrainConfig, folder: Path, report: Ca
         epochs.append(epoch)
         report(epoch)
 
-    train(initial_model(model, embeddings, config.seed), training, validation, config, CPU, both)
+    Trainer(initial_model(model, embeddings, config.seed), training, config, CPU).fit(validation, both)
     return [epoch.validation_accuracy for epoch in epochs]
 
 

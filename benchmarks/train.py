@@ -36,7 +36,7 @@ from sentiment.models.classifier import ModelConfig, initial_model
 from sentiment.models.layers import CELLS
 from sentiment.models.precision import PRECISIONS
 from sentiment.runtime.device import choose_device, multiplies_bfloat16, tune_memory
-from sentiment.training.trainer import TrainConfig, train
+from sentiment.training.trainer import TrainConfig, Trainer
 
 EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -120,7 +120,7 @@ def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainCo
         dropout_output=DROPOUT,
     )
     one = take_encoded(part, torch.tensor([0]))
-    epoch = train(initial_model(model, embeddings, 0), part, one, config, device, lambda epoch: None)
+    epoch = Trainer(initial_model(model, embeddings, 0), part, config, device).fit(one, lambda epoch: None)
     return len(part) / epoch.reviews_per_second
 
 

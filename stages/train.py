@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentiment.models.classifier import Classifier
-    from sentiment.training.trainer import Epoch, Pass
+    from sentiment.training.trainer import Epoch, TrainedEpoch
 
 
 def train(params: Params) -> None:
@@ -32,8 +32,7 @@ def train(params: Params) -> None:
     from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors
     from sentiment.training.temperature import fit_temperature
-    from sentiment.training.trainer import TrainConfig, train_on_all
-    from sentiment.training.trainer import train as fit
+    from sentiment.training.trainer import TrainConfig, Trainer
 
     if params.train.processes > 1 and not is_launched():
         launch("stages.train", params.train.processes)
@@ -74,14 +73,14 @@ def train(params: Params) -> None:
             precision = "float32, without instructions for bfloat16" if slower else config.precision
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
-            best = fit(model, training, validation, config, device, report, progress, unlabelled, chosen)
+            best = Trainer(model, training, config, device, unlabelled, chosen, progress).fit(validation, report)
         logits = predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
             model = new_model()
             every_review = join_encoded(training, validation)
-            tell = show if rank == 0 else lambda done: None
-            train_on_all(model, every_review, config, best.number, device, tell, progress, unlabelled, refitted)
+            tell = show if rank == 0 else lambda epoch: None
+            Trainer(model, every_review, config, device, unlabelled, refitted, progress).refit(best.number, tell)
         model.temperature.fill_(temperature)
     if rank == 0:
         save_checkpoint(MODEL, model, VOCABULARY)
@@ -123,9 +122,9 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
         yield report
 
 
-def show(done: Pass) -> None:
-    """Print a pass over train and validation together, after which nothing is left to judge it by."""
-    print(f"refit, epoch {done.number}  train loss {done.train_loss:.4f}  {done.seconds:.1f} s", flush=True)
+def show(epoch: TrainedEpoch) -> None:
+    """Print an epoch over train and validation together, after which nothing is left to judge it by."""
+    print(f"refit, epoch {epoch.number}  train loss {epoch.train_loss:.4f}  {epoch.seconds:.1f} s", flush=True)
 
 
 def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:

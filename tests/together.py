@@ -10,7 +10,7 @@ import torch
 
 import stages  # noqa: F401, puts the library on the path
 from sentiment.runtime.distributed import joined
-from sentiment.training.trainer import Epoch, train
+from sentiment.training.trainer import Epoch, Trainer
 from tests.conftest import small_model
 from tests.training.test_trainer import CONFIG, VALIDATION, easy_reviews
 
@@ -22,7 +22,7 @@ def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:
     """Train on so many reviews with the other processes, if there are any, and return the figures and the weights."""
     epochs: list[Epoch] = []
     model = small_model(dropout_embedding=dropout)
-    train(model, easy_reviews(reviews, 0), VALIDATION, SETTINGS, CPU, epochs.append, unlabelled=easy_reviews(90, 2))
+    Trainer(model, easy_reviews(reviews, 0), SETTINGS, CPU, easy_reviews(90, 2)).fit(VALIDATION, epochs.append)
     return {
         "train_loss": [epoch.train_loss for epoch in epochs],
         "validation_loss": [epoch.validation_loss for epoch in epochs],

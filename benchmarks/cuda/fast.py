@@ -31,7 +31,7 @@ from sentiment.models.precision import PRECISIONS
 from sentiment.pretraining.trainer import Reader
 from sentiment.runtime.device import product_dtype
 from sentiment.training.objective import Objective
-from sentiment.training.trainer import Epoch, train
+from sentiment.training.trainer import Epoch, Trainer
 
 TEXTBOOK_BATCHES, OUR_BATCHES = 10, 32  # that the loops are timed on; the textbook's are four times as long
 STEPS = 4  # of training that are timed and profiled
@@ -63,7 +63,8 @@ def time_default(setting: Setting, record: Record) -> None:
 def train_default(setting: Setting, training: EncodedReviews, validation: EncodedReviews) -> Epoch:
     """Return the first and only epoch of the default training."""
     config = default_training(epochs=1, patience=None)
-    return train(new_model(default_shape(setting)), training, validation, config, setting.device, lambda _: None)
+    trainer = Trainer(new_model(default_shape(setting)), training, config, setting.device)
+    return trainer.fit(validation, lambda _: None)
 
 
 def time_steps(setting: Setting, record: Record) -> None:

@@ -24,7 +24,7 @@ from sentiment.models.classifier import Classifier, ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.pretraining.language_model import LanguageConfig
 from sentiment.pretraining.trainer import Reader, windows_of
-from sentiment.training.trainer import Epoch, TrainConfig, train
+from sentiment.training.trainer import Epoch, TrainConfig, Trainer
 
 LANGUAGE = LanguageConfig(
     seed=1,
@@ -127,7 +127,7 @@ def classify(model: Classifier, data: Packed, device: torch.device, ends: float,
         rows.append([epoch.number, *figures, time.monotonic() - started])
         record("classifier: epoch, loss, validation loss, validation accuracy, seconds", rows)
 
-    best = train(model, training, validation, classifier_training(epochs), device, tell)
+    best = Trainer(model, training, classifier_training(epochs), device).fit(validation, tell)
     record("best epoch", best.number)
     record("validation accuracy", best.validation_accuracy)
     logits = predict_logits(model, data["test"], device)
@@ -137,7 +137,7 @@ def classify(model: Classifier, data: Packed, device: torch.device, ends: float,
 def seconds_of_epoch(trial: Classifier, training: EncodedReviews, device: torch.device) -> float:
     """Return the seconds of an epoch by those of a few reviews, with nothing frozen."""
     few, once = first(training, TRIAL_REVIEWS), classifier_training(1, unfreezing=False)
-    seconds = time_second(lambda: train(trial, few, first(few, 1), once, device, lambda epoch: None), device)
+    seconds = time_second(lambda: Trainer(trial, few, once, device).refit(1, lambda epoch: None), device)
     return seconds * len(training) / len(few)
 
 

@@ -21,7 +21,7 @@ from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
 from sentiment.pretraining.trainer import Reader
 from sentiment.runtime.resume import Saved
-from sentiment.training import trainer as training
+from sentiment.training import trainer
 from sentiment.training.trainer import TrainConfig
 
 STEPS_BEFORE_KILL = 3  # of the second epoch
@@ -80,7 +80,7 @@ def kill_and_resume(setting: Setting, record: Record) -> None:
 def train_until_killed(setting: Setting, saved: Saved) -> None:
     """Train in a process of its own, saving at every step, and kill that process in the second epoch."""
     set_up(setting.device)
-    training.SECONDS_TO_SAVE, training.STEPS_TO_LOOK = 0.0, 1
+    trainer.SECONDS_TO_SAVE, trainer.STEPS_TO_LOOK = 0.0, 1
 
     def watch(batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
         for number, batch in enumerate(batches):
@@ -128,13 +128,13 @@ def no_watch(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
 
 
 def train_briefly(
-    setting: Setting, config: TrainConfig, saved: Saved | None = None, watch: training.Watch = no_watch
+    setting: Setting, config: TrainConfig, saved: Saved | None = None, watch: trainer.Watch = no_watch
 ) -> Classifier:
     """Return the default network after a training on a few reviews."""
     data = setting.reviews()
     labelled, validation, unlabelled = (first(data[split], 128) for split in ("train", "validation", "unsup"))
     model = new_model(default_shape(setting))
-    training.train(model, labelled, validation, config, setting.device, lambda _: None, watch, unlabelled, saved)
+    trainer.Trainer(model, labelled, config, setting.device, unlabelled, saved, watch).fit(validation, lambda _: None)
     return model
 
 

@@ -21,7 +21,7 @@ from benchmarks.cuda.timing import tf32
 from sentiment.models.precision import PRECISIONS
 from sentiment.runtime.distributed import stack_over_processes
 from sentiment.storage.tensors import read_tensors, save_tensors
-from sentiment.training.trainer import Epoch, train
+from sentiment.training.trainer import Epoch, Trainer
 
 SECONDS = 60  # in which processes must have trained
 REVIEWS = 203  # at most: in batches of 32 the last holds 11
@@ -99,7 +99,7 @@ def outcome_of(setting: Setting, precision: str) -> Outcome:
     model = new_model(without_dropout(default_shape(setting)))
     before = [weight.detach().clone() for weight in model.parameters()]
     with tf32(False):  # so that one rounding does not bring about a greater one
-        train(model, labelled, validation, config, setting.device, epochs.append, unlabelled=unlabelled)
+        Trainer(model, labelled, config, setting.device, unlabelled).fit(validation, epochs.append)
     moved = [weight.detach().cpu() - old for weight, old in zip(model.parameters(), before, strict=True)]
     return {
         "training loss": torch.tensor([epoch.train_loss for epoch in epochs], dtype=torch.float64),

@@ -19,12 +19,10 @@ from sentiment.training.objective import Loss, Objective
 from sentiment.training.trainer import (
     Epoch,
     TrainConfig,
-    Training,
+    Trainer,
     Watch,
     average,
     batch_size_for,
-    train,
-    train_on_all,
 )
 from tests.conftest import random_reviews, small_model
 
@@ -66,7 +64,7 @@ TRAINING, VALIDATION = easy_reviews(200, 0), easy_reviews(60, 1)
 
 def run(model: Classifier, config: TrainConfig = CONFIG) -> list[Epoch]:
     epochs: list[Epoch] = []
-    best = train(model, TRAINING, VALIDATION, config, CPU, epochs.append)
+    best = Trainer(model, TRAINING, config, CPU).fit(VALIDATION, epochs.append)
     assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
     return epochs
 
@@ -83,7 +81,7 @@ def test_the_model_is_left_with_its_best_epoch_and_stops_when_patience_runs_out(
     wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
     model = small_model()
     epochs: list[Epoch] = []
-    best = train(model, TRAINING, wrong, replace(CONFIG, epochs=50, patience=3), CPU, epochs.append)
+    best = Trainer(model, TRAINING, replace(CONFIG, epochs=50, patience=3), CPU).fit(wrong, epochs.append)
     assert best == min(epochs, key=lambda epoch: epoch.validation_loss)
     assert len(epochs) == best.number + 3 < 50
     logits = predict_logits(model, wrong, CPU)
@@ -128,7 +126,8 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
     def run_on(watch: Watch, saved: Saved | None) -> tuple[dict[str, Tensor], list[Epoch]]:
         model = small_model(dropout_embedding=0.3)
         epochs: list[Epoch] = []
-        train(model, TRAINING, VALIDATION, config, CPU, epochs.append, watch, easy_reviews(90, 2), saved)
+        trainer = Trainer(model, TRAINING, config, CPU, easy_reviews(90, 2), saved, watch)
+        trainer.fit(VALIDATION, epochs.append)
         return model.state_dict(), epochs
 
     saved = Saved(tmp_path / "some.state")
@@ -221,10 +220,10 @@ def test_the_average_has_learnt_and_is_another_model() -> None:
 
 def test_trained_on_all_it_is_what_the_same_epochs_give() -> None:
     models = [small_model(), small_model()]
-    best = train(models[0], TRAINING, VALIDATION, replace(CONFIG, averaging=0.9), CPU, lambda epoch: None)
+    best = Trainer(models[0], TRAINING, replace(CONFIG, averaging=0.9), CPU).fit(VALIDATION, lambda epoch: None)
     losses: list[float] = []
     settings = replace(CONFIG, epochs=50, averaging=0.9)  # more than are wanted
-    train_on_all(models[1], TRAINING, settings, best.number, CPU, lambda done: losses.append(done.train_loss))
+    Trainer(models[1], TRAINING, settings, CPU).refit(best.number, lambda epoch: losses.append(epoch.train_loss))
     assert len(losses) == best.number
     assert torch.equal(models[0].output.weight, models[1].output.weight)
 
@@ -278,7 +277,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_sa
     changes: dict[str, Any] = {"clip_norm": clip_norm, term: 0.5}
     config = replace(CONFIG, **changes)
     with pytest.raises(InputError, match=r"the loss of epoch 1, batch [23] of 25, or its gradient, is not finite"):
-        train(model, TRAINING, VALIDATION, config, CPU, lambda epoch: None, unlabelled=easy_reviews(90, 2), saved=saved)
+        Trainer(model, TRAINING, config, CPU, easy_reviews(90, 2), saved).fit(VALIDATION, lambda epoch: None)
     assert all(weight.isfinite().all() for weight in model.parameters())
     assert all(tensor.isfinite().all() for group in saved.load().values() for tensor in group.values())
 
@@ -325,14 +324,14 @@ def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pyte
 
 
 def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = Training(small_model(), TRAINING, None, CONFIG, CPU, Saved(tmp_path / "some.state"))
+    training = Trainer(small_model(), TRAINING, CONFIG, CPU, saved=Saved(tmp_path / "some.state"))
     training.device = torch.device("cuda")
     monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("one process needs no tensor"))
-    assert not training.is_time()
+    assert not training.is_time_to_save()
     training.saved_at -= 1000
-    assert training.is_time()
+    assert training.is_time_to_save()
     training.saved = None
-    assert not training.is_time()
+    assert not training.is_time_to_save()
 
 
 def test_unfreezing_trains_one_part_more_each_epoch() -> None:
@@ -343,9 +342,8 @@ def test_unfreezing_trains_one_part_more_each_epoch() -> None:
     def moved() -> set[str]:
         return {name.split(".")[0] for name, now in model.state_dict().items() if not torch.equal(now, before[name])}
 
-    trained = []
-    for _ in Training(model, TRAINING, None, replace(config, epochs=3), CPU).passes(lambda batches, epoch: batches):
-        trained.append(moved())
+    trained: list[set[str]] = []
+    Trainer(model, TRAINING, replace(config, epochs=3), CPU).refit(3, lambda epoch: trained.append(moved()))
     assert trained == [{"output", "poolings"}, {"output", "poolings", "layers"}, parts]
 
 
