@@ -14,7 +14,7 @@ def pretrain(params: Params) -> None:
     from sentiment.models.checkpoint import save_start
     from sentiment.models.classifier import ModelConfig, initial_model
     from sentiment.pretraining.language_model import LanguageConfig
-    from sentiment.pretraining.trainer import Reader
+    from sentiment.pretraining.trainer import LanguageTrainer
     from sentiment.runtime.device import choose_device, memory_for, tune_memory
     from sentiment.storage.outputs import write_csv, write_json
 
@@ -44,15 +44,15 @@ def pretrain(params: Params) -> None:
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
         (saved,) = saved_states("pretrain", params, "models")
         with memory_for("pretraining"):
-            for reading in Reader(model, text, PADDING, config, device, saved).read():
-                losses = {"train": reading.train_loss, "held_out": reading.held_out_loss}
+            for progress in LanguageTrainer(model, text, PADDING, config, device, saved).train():
+                losses = {"train": progress.train_loss, "held_out": progress.held_out_loss}
                 perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
                 print(
-                    f"epoch {reading.epochs:.1f}/{config.epochs}  perplexity {perplexities['train']:.2f}  "
-                    f"held out {perplexities['held_out']:.2f}  {reading.seconds:.1f} s",
+                    f"epoch {progress.epochs:.1f}/{config.epochs}  perplexity {perplexities['train']:.2f}  "
+                    f"held out {perplexities['held_out']:.2f}  {progress.seconds:.1f} s",
                     flush=True,
                 )
-                for name, value in {"epochs": round(reading.epochs, 3), **perplexities}.items():
+                for name, value in {"epochs": round(progress.epochs, 3), **perplexities}.items():
                     curve[name].append(value)
         figures = {"perplexity": perplexities["held_out"], "train_perplexity": perplexities["train"]}
     write_csv(PERPLEXITY, curve)

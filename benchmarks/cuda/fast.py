@@ -28,7 +28,7 @@ from sentiment.dataset.encoded import PADDING, EncodedReviews, take_encoded
 from sentiment.models.classifier import ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
-from sentiment.pretraining.trainer import Reader
+from sentiment.pretraining.trainer import LanguageTrainer
 from sentiment.runtime.device import product_dtype
 from sentiment.training.objective import Objective
 from sentiment.training.trainer import Epoch, Trainer
@@ -190,8 +190,8 @@ def time_language_models(setting: Setting, record: Record) -> None:
     count = int((unsup.offsets < streams * window * windows).sum())
     for hidden in (default.hidden_size,) if setting.is_small else (128, 512, 1024):
         model = new_model(replace(default, hidden_size=hidden, layers=1))
-        reader = Reader(model, first(unsup, count), PADDING, config, setting.device)
-        _, *readings = reader.read()
+        trainer = LanguageTrainer(model, first(unsup, count), PADDING, config, setting.device)
+        _, *readings = trainer.train()
         tokens = streams * window * windows / (len(readings) + 1)
         record(f"H {hidden}", {"tokens a second": tokens / median(reading.seconds for reading in readings)})
 

@@ -23,7 +23,7 @@ from sentiment.dataset.encoded import PADDING, EncodedReviews, join_encoded
 from sentiment.models.classifier import Classifier, ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.pretraining.language_model import LanguageConfig
-from sentiment.pretraining.trainer import Reader, windows_of
+from sentiment.pretraining.trainer import LanguageTrainer, windows_of
 from sentiment.training.trainer import Epoch, TrainConfig, Trainer
 
 LANGUAGE = LanguageConfig(
@@ -93,7 +93,7 @@ def read_text(
 ) -> None:
     """Train the language models for about so many seconds, on fewer reviews where an epoch takes longer than that."""
     ends = time.monotonic() + seconds
-    an_epoch = seconds_of_language_epoch(Reader(new_model(model.config), text, PADDING, config, device))
+    an_epoch = seconds_of_language_epoch(LanguageTrainer(new_model(model.config), text, PADDING, config, device))
     epochs = SPARE * (ends - time.monotonic()) / an_epoch
     record("language models: seconds of an epoch, by the trial", an_epoch)
     if epochs < 1:
@@ -101,17 +101,17 @@ def read_text(
         record("language models: share of the text read", epochs)
     config = replace(config, epochs=min(config.epochs, max(1, int(epochs))))
     started, rows = time.monotonic(), []
-    for reading in Reader(model, text, PADDING, config, device).read():
+    for reading in LanguageTrainer(model, text, PADDING, config, device).train():
         losses = reading.train_loss, reading.held_out_loss
         rows.append([reading.epochs, *map(math.exp, losses), time.monotonic() - started])
         record("language models: epochs, perplexity, the same of text held out, seconds", rows)
 
 
-def seconds_of_language_epoch(trial: Reader) -> float:
+def seconds_of_language_epoch(trial: LanguageTrainer) -> float:
     """Return the seconds of an epoch by those of a few windows."""
-    windows = list(islice(windows_of(trial.judged, len(trial.models.stacks), trial.config.window), TRIAL_WINDOWS))
+    windows = list(islice(windows_of(trial.held_out, len(trial.models.stacks), trial.config.window), TRIAL_WINDOWS))
     seconds = time_second(lambda: [trial.learn(window, "trial") for window in windows], trial.device)
-    return seconds / len(windows) * trial.an_epoch
+    return seconds / len(windows) * trial.steps_per_epoch
 
 
 def classify(model: Classifier, data: Packed, device: torch.device, ends: float, record: Record) -> None:

@@ -19,7 +19,7 @@ from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
-from sentiment.pretraining.trainer import Reader
+from sentiment.pretraining.trainer import LanguageTrainer
 from sentiment.runtime.resume import Saved
 from sentiment.training import trainer
 from sentiment.training.trainer import TrainConfig
@@ -49,8 +49,10 @@ def read(
     streams, window = (4, 8) if setting.is_small else (16, 32)
     config = default_pretraining(precision=precision, held_out_share=0.1, epochs=1, streams=streams, window=window)
     model = new_model(replace(default_shape(setting), cell=cell, layers=1))
-    reader = Reader(model, first(setting.reviews()["unsup"], 150), PADDING, config, setting.device, saved)
-    readings = [reading for reading, _ in zip(reader.read(), range(reports or 10**6), strict=False)]
+    language_trainer = LanguageTrainer(
+        model, first(setting.reviews()["unsup"], 150), PADDING, config, setting.device, saved
+    )
+    readings = [reading for reading, _ in zip(language_trainer.train(), range(reports or 10**6), strict=False)]
     return [reading.train_loss for reading in readings], model
 
 

@@ -16,7 +16,7 @@ from sentiment.models.layers import CELLS
 from sentiment.models.pooling import POOLINGS
 from sentiment.models.precision import PRECISIONS
 from sentiment.pretraining.language_model import SOFTMAXES, Stack
-from sentiment.pretraining.trainer import Reader, windows_of
+from sentiment.pretraining.trainer import LanguageTrainer, windows_of
 from sentiment.runtime.device import product_dtype
 from sentiment.training.objective import Objective, ObjectiveConfig
 from tests.conftest import random_reviews, small_model
@@ -108,10 +108,10 @@ def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
     narrow, exact = getattr(torch, precision), torch.float32
     model = small_model(cell=cell, layers=2, mix_directions=False, hidden_size=WIDTH, embedding_size=WIDTH)
     config = replace(CONFIG, precision=precision, layers=2, softmax=softmax, variational=True, **DROPOUT)
-    reader = Reader(model, random_reviews([9] * 30), BOUNDARY, config, CPU)
-    seen = boundaries(reader.models)
+    trainer = LanguageTrainer(model, random_reviews([9] * 30), BOUNDARY, config, CPU)
+    seen = boundaries(trainer.models)
     with Operations() as operations:
-        loss = reader.learn(next(windows_of(reader.judged, 2, 5)), "a window")
+        loss = trainer.learn(next(windows_of(trainer.held_out, 2, 5)), "a window")
 
     assert loss.dtype == exact
     assert seen["dropout_embedding"] == seen["dropout_embedding gradient"] == {exact}
@@ -119,10 +119,10 @@ def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
         assert seen[name] == seen[f"{name} gradient"] == {narrow}, name
     for number in range(2):
         assert seen[f"softmaxes.{number}"] == {exact}
-    for name, weight in reader.models.named_parameters():
+    for name, weight in trainer.models.named_parameters():
         assert weight.grad is not None
         assert weight.dtype == weight.grad.dtype == exact, name
-    for state in reader.carried[0]:
+    for state in trainer.carried[0]:
         assert state is not None
         assert {part.dtype for part in state} == {narrow}
     assert {dtype for dtype, _ in operations.products} == {narrow}

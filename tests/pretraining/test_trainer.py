@@ -12,7 +12,7 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.checkpoint import start_of
 from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
-from sentiment.pretraining.trainer import Reader, judge, streams_of, windows_of
+from sentiment.pretraining.trainer import LanguageTrainer, evaluate, streams_of, windows_of
 from sentiment.runtime.resume import Saved
 from tests.conftest import random_reviews, small_model
 
@@ -69,7 +69,7 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
 def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str, layers: int, softmax: str) -> None:
     model = small_model(cell=cell, hidden_size=16, layers=layers, mix_directions=False)
     config = replace(CONFIG, layers=layers, softmax=softmax)
-    epochs = list(Reader(model, counting_reviews(60), BOUNDARY, config, CPU).read())
+    epochs = list(LanguageTrainer(model, counting_reviews(60), BOUNDARY, config, CPU).train())
     assert [epoch.epochs for epoch in epochs] == pytest.approx([number / 10 for number in range(1, 41)], abs=0.05)
     assert epochs[0].held_out_loss > 2 * epochs[-1].held_out_loss
     assert epochs[-1].held_out_loss < 0.5  # of log 9, were all as likely
@@ -78,7 +78,7 @@ def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str, layers
 @pytest.mark.parametrize("layers", [1, 2])
 def test_it_is_the_classifier_that_learns(layers: int) -> None:
     model, before = (small_model(layers=3, mix_directions=False) for _ in range(2))
-    list(Reader(model, random_reviews([9] * 30), BOUNDARY, replace(CONFIG, layers=layers), CPU).read())
+    list(LanguageTrainer(model, random_reviews([9] * 30), BOUNDARY, replace(CONFIG, layers=layers), CPU).train())
     changed = {
         name for name, weights in model.state_dict().items() if not torch.equal(weights, before.state_dict()[name])
     }
@@ -148,12 +148,12 @@ def test_dropped_words_are_the_same_in_a_window_and_recurrent_weights_are_droppe
 def test_a_state_is_carried_and_windows_change_nothing_but_the_gradient() -> None:
     models = LanguageModels(small_model(), CONFIG)
     streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
-    assert judge(models, streams, 5) == pytest.approx(judge(models, streams, 1000), rel=1e-5)
+    assert evaluate(models, streams, 5) == pytest.approx(evaluate(models, streams, 1000), rel=1e-5)
 
 
 def test_before_training_all_tokens_are_about_as_likely() -> None:
     streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
-    assert judge(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
+    assert evaluate(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
 
 
 @pytest.mark.parametrize(("cell", "softmax"), [("rnn", "adaptive"), ("lstm", "tied")])
@@ -161,11 +161,11 @@ def test_before_training_all_tokens_are_about_as_likely() -> None:
 def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str, softmax: str, reports: int) -> None:
     reviews, config = random_reviews([9] * 60), replace(CONFIG, layers=2, softmax=softmax, variational=True, **DROPOUT)
     whole, broken, resumed = (small_model(cell=cell, layers=2, mix_directions=False) for _ in range(3))
-    readings = list(Reader(whole, reviews, BOUNDARY, config, CPU).read())
+    readings = list(LanguageTrainer(whole, reviews, BOUNDARY, config, CPU).train())
     saved = Saved(tmp_path / "some.state")
-    first = list(islice(Reader(broken, reviews, BOUNDARY, config, CPU, saved).read(), reports))
+    first = list(islice(LanguageTrainer(broken, reviews, BOUNDARY, config, CPU, saved).train(), reports))
     torch.rand(3)  # other programs draw other numbers
-    again = list(Reader(resumed, reviews, BOUNDARY, config, CPU, saved).read())
+    again = list(LanguageTrainer(resumed, reviews, BOUNDARY, config, CPU, saved).train())
     assert again[:reports] == first
     assert [reading[:3] for reading in again] == [reading[:3] for reading in readings]  # all but the seconds
     for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
@@ -176,19 +176,19 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str
 
 def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     model = small_model()
-    reader = Reader(model, counting_reviews(40), BOUNDARY, CONFIG, CPU)
+    trainer = LanguageTrainer(model, counting_reviews(40), BOUNDARY, CONFIG, CPU)
     with torch.no_grad():
         model.layers[0].forward_cell.bias_hh_l0.fill_(torch.nan)  # type: ignore[union-attr, operator]
     before = model.embedding.weight.clone()
     with pytest.raises(InputError, match=r"pretraining: the loss of epoch 1, window 1 of \d+, or its gradient, is not"):
-        next(reader.read())
+        next(trainer.train())
     assert torch.equal(model.embedding.weight, before)
 
 
 def test_two_readings_give_the_same_bits() -> None:
     models = [small_model(), small_model()]
     for model in models:
-        list(Reader(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).read())
+        list(LanguageTrainer(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).train())
     first, second = (model.state_dict() for model in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -197,7 +197,7 @@ def test_two_readings_give_the_same_bits() -> None:
     ("place", "work"),
     [
         ("sentiment.pretraining.trainer.LanguageModels.forward", r"epoch 1, window 1 of \d+"),
-        ("sentiment.pretraining.trainer.judge", r"epoch 1, window \d+ of \d+, judging the reviews held out"),
+        ("sentiment.pretraining.trainer.evaluate", r"epoch 1, window \d+ of \d+, evaluation on the reviews held out"),
     ],
 )
 def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:
@@ -207,4 +207,4 @@ def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(place, refuse)
     message = rf"^{work}: the GPU's memory is full; lower pretrain\.window or pretrain\.streams, now 4$"
     with pytest.raises(InputError, match=message):
-        list(Reader(small_model(), counting_reviews(60), BOUNDARY, CONFIG, CPU).read())
+        list(LanguageTrainer(small_model(), counting_reviews(60), BOUNDARY, CONFIG, CPU).train())

@@ -2,7 +2,7 @@
 
 The texts, shuffled, each with a boundary behind it, are laid end to end and cut into B streams of equal length, which
 are read side by side, T tokens at a time. The state is carried from one window to the next, the gradient is not. Ten
-times an epoch a reading is reported, and all that is needed to go on from there is saved.
+times an epoch the progress is reported and the state needed to resume is saved.
 """
 
 import math
@@ -26,8 +26,8 @@ from sentiment.runtime.schedule import rate_factor
 REPORTS = 10  # an epoch
 
 
-class Reading(NamedTuple):
-    """How far it has come."""
+class Progress(NamedTuple):
+    """Training progress, ten times an epoch."""
 
     epochs: float  # read so far
     train_loss: float  # nats a token, mean over the directions and since the last report, dropout on
@@ -35,8 +35,8 @@ class Reading(NamedTuple):
     seconds: float  # since the last report, of training and judging
 
 
-class Reader:
-    """Language models that are being trained, and all that it takes to go on with that in another process."""
+class LanguageTrainer:
+    """Train language models, from the beginning or from a saved state."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Reader:
         device: torch.device,
         saved: Saved | None = None,
     ) -> None:
-        """Take the embeddings and the lowest layers of `model`, to be trained in place, and what `saved` holds.
+        """Prepare to train the embeddings and the lowest layers of `model`, in place, and restore what `saved` holds.
 
         `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
         """
@@ -56,19 +56,19 @@ class Reader:
         shuffled = torch.randperm(len(reviews), generator=self.order)
         held_out, self.rows = shuffled.tensor_split([math.ceil(config.held_out_share * len(reviews))])
         self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
-        self.judged = self.streams(held_out)
+        self.held_out = self.streams(held_out)
         self.products = product_dtype(config.precision, device)
         self.models = LanguageModels(model, config).to(device)
         self.optimizer = torch.optim.AdamW(self.models.parameters(), weight_decay=config.weight_decay, fused=True)
         length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
-        if min(length, len(self.judged)) < 2:
+        if min(length, len(self.held_out)) < 2:
             raise InputError(
                 f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams"
             )
-        self.an_epoch = math.ceil((length - 1) / config.window)  # steps
+        self.steps_per_epoch = math.ceil((length - 1) / config.window)  # steps
         self.step = 0  # steps taken
         self.carried: Sequence[States] = self.models.before
-        self.readings: list[Reading] = []
+        self.reported: list[Progress] = []
         self.saved = saved
         if saved is not None and (groups := saved.load()):
             self.restore(groups)
@@ -77,37 +77,44 @@ class Reader:
         """Return the reviews `rows`, (n,), as streams, (S, B) int64."""
         return streams_of(self.reviews, rows, self.boundary, self.config.streams).to(self.device)
 
-    def read(self) -> Iterator[Reading]:
-        """Train, from where it stands, and report; what was reported before is reported again."""
-        yield from tuple(self.readings)
-        reports = {math.ceil(self.an_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}  # steps into one
+    def train(self) -> Iterator[Progress]:
+        """Train, and yield the progress, that of a restored state first."""
+        yield from tuple(self.reported)
+        marks = {math.ceil(self.steps_per_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}
         for epoch in range(self.config.epochs):
             order = self.rows[torch.randperm(len(self.rows), generator=self.order)]  # drawn for those past, too
-            begun = self.step - epoch * self.an_epoch  # steps of this epoch that were taken before
-            if begun >= self.an_epoch:
+            taken = self.step - epoch * self.steps_per_epoch  # steps of this epoch that were taken before
+            if taken >= self.steps_per_epoch:
                 continue
-            if begun == 0:
+            if taken == 0:
                 self.carried = self.models.before
-            self.models.train()
-            loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=self.device), 0, time.perf_counter()
             windows = windows_of(self.streams(order), len(self.carried), self.config.window)
-            for place, window in enumerate(islice(windows, begun, None), start=begun + 1):
-                work = f"epoch {epoch + 1}, window {place} of {self.an_epoch}"
-                to_lower = f"pretrain.window or pretrain.streams, now {self.config.streams}"
-                with memory_for(work, to_lower):
-                    loss = self.learn(window, work)
-                loss_sum += loss * (len(window[0]) - 1)
+            loss_sum, tokens, started = torch.zeros((), dtype=torch.float64, device=self.device), 0, time.perf_counter()
+            self.models.train()
+            for place, window in enumerate(islice(windows, taken, None), start=taken + 1):
+                work = f"epoch {epoch + 1}, window {place} of {self.steps_per_epoch}"
+                with memory_for(work, self.bound_on_memory):
+                    loss_sum += self.learn(window, work) * (len(window[0]) - 1)
                 tokens += len(window[0]) - 1
-                if place in reports:
-                    with memory_for(f"{work}, judging the reviews held out", to_lower):
-                        held_out_loss = judge(self.models, self.judged, self.config.window)
-                    seconds = time.perf_counter() - started
-                    reading = Reading(self.step / self.an_epoch, loss_sum.item() / tokens, held_out_loss, seconds)
-                    self.readings.append(reading)
-                    self.save()
-                    yield reading
-                    self.models.train()
+                if place in marks:
+                    yield self.report(loss_sum.item() / tokens, started, work)
                     loss_sum, tokens, started = torch.zeros_like(loss_sum), 0, time.perf_counter()
+                    self.models.train()
+
+    @property
+    def bound_on_memory(self) -> str:
+        """Return the names of the parameters that bound memory, and the value of one."""
+        return f"pretrain.window or pretrain.streams, now {self.config.streams}"
+
+    def report(self, train_loss: float, started: float, work: str) -> Progress:
+        """Evaluate the models on the reviews held out, save the state, and return the progress."""
+        with memory_for(f"{work}, evaluation on the reviews held out", self.bound_on_memory):
+            held_out_loss = evaluate(self.models, self.held_out, self.config.window)
+        seconds = time.perf_counter() - started
+        progress = Progress(self.step / self.steps_per_epoch, train_loss, held_out_loss, seconds)
+        self.reported.append(progress)
+        self.save()
+        return progress
 
     def learn(self, windows: list[Tensor], work: str) -> Tensor:
         """Take a step with D windows (T + 1, B) int64, and return their mean loss, ().
@@ -116,7 +123,7 @@ class Reader:
         while on a GPU the state that would be saved next is refused.
         """
         config = self.config
-        factor = rate_factor(self.step, config.epochs * self.an_epoch, config.warmup_share, config.schedule)
+        factor = rate_factor(self.step, config.epochs * self.steps_per_epoch, config.warmup_share, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
         self.optimizer.zero_grad()
@@ -132,7 +139,7 @@ class Reader:
         return loss.detach()
 
     def save(self) -> None:
-        """Save all that it takes to go on from here."""
+        """Save the state needed to resume."""
         if self.saved is None:
             return
         carried = {
@@ -147,13 +154,13 @@ class Reader:
                 "optimizer": optimizer_state(self.optimizer),
                 "random": random_state(self.device),
                 "carried": carried,
-                "readings": {"rows": torch.tensor(self.readings, dtype=torch.float64)},
+                "reported": {"rows": torch.tensor(self.reported, dtype=torch.float64)},
                 "step": {"taken": torch.tensor(self.step)},
             }
         )
 
     def restore(self, groups: dict[str, Weights]) -> None:
-        """Undo `save`."""
+        """Restore a saved state."""
         self.models.load_state_dict(groups["models"])
         restore_optimizer(self.optimizer, groups["optimizer"])
         restore_random(groups["random"], self.device)
@@ -167,11 +174,11 @@ class Reader:
             [state_of(direction, layer) for layer in range(len(states))]
             for direction, states in enumerate(self.carried)
         ]
-        self.readings = [Reading(*row) for row in groups["readings"]["rows"].tolist()]
+        self.reported = [Progress(*row) for row in groups["reported"]["rows"].tolist()]
         self.step = int(groups["step"]["taken"])
 
 
-def judge(models: LanguageModels, streams: Tensor, window: int) -> float:
+def evaluate(models: LanguageModels, streams: Tensor, window: int) -> float:
     """Return the mean loss of a token of streams (S, B) int64, in nats, over the directions."""
     models.eval()
     carried: Sequence[States] = models.before
