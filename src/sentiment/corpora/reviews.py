@@ -99,7 +99,7 @@ def read_batches(
     start = 0
     with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
-            batch.validate(full=True)  # checks among other things that text is UTF-8
+            batch.validate(full=True)  # text must be valid UTF-8
             stop = start + len(batch)
             if chosen is None:
                 yield batch

@@ -21,7 +21,7 @@ PARAMETERS = {
     "test": ("download.own.test_share", "download.own.group_column"),
     "validation": ("prepare.validation_share", "prepare.split_by"),
 }
-# Largest ratio between the reviews drawn and asked for; a factor of 2 changes the standard error of a metric by 1.4.
+# Largest ratio between the reviews drawn and asked for; 2 changes the standard error of a metric by a factor of 1.4.
 GREATEST_FACTOR = 2
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
@@ -154,8 +154,9 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
     `labels` is (N,). Each array of `ties`, (N,), gives every review a key (for its text or its film), or 0 for none.
     Reviews that share a key in any array are tied and stay on the same side, and ties are transitive.
 
-    Units of tied reviews are visited in random order, and a unit is taken if it fits into the remaining quota of every
-    label. Units of single reviews fill the quotas exactly. Where large units leave a gap, `_fill_up` narrows it.
+    Sets of tied reviews (units) are visited in random order, and a unit is taken if it fits into the quota that is left
+    of every label. Units of single reviews fill the quotas exactly; where large units leave a gap, `_fill_up` narrows
+    the gap.
     """
     unit_of = _units(len(labels), ties)
     order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)

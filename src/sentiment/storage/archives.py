@@ -30,7 +30,7 @@ FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 PROPERTIES = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}
 HEEDED = {b"path", b"size"}  # all other properties are ignored
 LENGTH_DIGITS = 7  # of a property's length field: as many digits as HEADER_BYTES has
-METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the methods for which zipfile bounds its output per read
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # zipfile bounds its output per read only for these
 IS_ENCRYPTED = 1  # flag bit in a zip directory entry
 ENTRY_BYTES = 30  # size of the smallest local header of a zip member
 
@@ -145,7 +145,7 @@ def _read_properties(stream: _Stream, member: tarfile.TarInfo) -> dict[bytes, by
         if key in HEEDED:
             properties[key] = value
         start = end
-    return {} if member.type == tarfile.XGLTYPE else properties  # a global one, say a commit id, is of no file
+    return {} if member.type == tarfile.XGLTYPE else properties  # global properties belong to no member
 
 
 def _checked(size: int) -> int:
@@ -220,7 +220,7 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
 
 @contextmanager
 def _open_zip(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file whose directory is within limits, and turn zipfile's errors into InputError, reading included."""
+    """Open a zip file whose directory is within limits; turn errors of zipfile, also while reading, into InputError."""
     with _ShortReads(io.FileIO(archive)) as file:
         try:
             with zipfile.ZipFile(file) as opened:
