@@ -1,7 +1,7 @@
-"""The stages of the pipeline: parameters in, calls of the library, outputs out; and `predict`, for what comes after.
+"""Stages of the pipeline, which read parameters, call the library and write outputs; and the command `predict`.
 
-The library of this copy of the repository comes first on the path, so that a stage which runs in any copy (a clone,
-`dvc exp run --temp`) runs that copy's code and never one that happens to be installed.
+This package puts `src` of its own repository copy first on the import path. A stage that runs in any copy (a clone,
+`dvc exp run --temp`) therefore runs that copy's code and never an installed package.
 """
 
 import sys
@@ -13,7 +13,7 @@ ADVICE = "run `source .venv/bin/activate` and the same command again, or use mak
 
 
 def report(kind: "type[BaseException]", error: BaseException, trace: "TracebackType | None") -> None:
-    """Print an uncaught error, in one line if a package cannot be imported."""
+    """Print an uncaught exception; print a failed import as a single line with advice."""
     if isinstance(error, ImportError):
         reason = str(error).strip().partition("\n")[0]
         print(f"error: {PYTHON} cannot import a package ({reason}); {ADVICE}", file=sys.stderr)
@@ -21,8 +21,8 @@ def report(kind: "type[BaseException]", error: BaseException, trace: "TracebackT
         sys.__excepthook__(kind, error, trace)
 
 
-# DVC runs `python`, which may be any Python where the environment is not activated. The annotations above are quoted so
-# that an old one gets as far as this line.
+# DVC runs `python`, which can be any version if the environment is not activated. The annotations above are quoted so
+# that an old Python gets as far as this check.
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(f"error: {PYTHON} is too old, Python 3.11 to 3.14 is needed; {ADVICE}")
 sys.excepthook = report

@@ -1,4 +1,4 @@
-"""Let the linear model that a user would try first predict the test reviews."""
+"""Fit the linear baseline, the model that a user would try first, and predict the test reviews."""
 
 from stages.params import Params
 from stages.paths import BASELINE, BEHAVIOUR, CORPUS, LABELLED, ROWS
@@ -6,7 +6,7 @@ from stages.run import run
 
 
 def baseline(params: Params) -> None:
-    """Fit on the same reviews as the network, and write a probability for each test review and each case."""
+    """Fit on the same reviews as the network, and write probabilities for the test reviews and behavioural cases."""
     import numpy as np
     import torch
 

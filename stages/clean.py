@@ -1,15 +1,15 @@
-"""Remove what the pipeline wrote and nothing else, since people keep files of their own in the same folders.
+"""Remove the files that the pipeline wrote and no others, since users keep their own files in the same folders.
 
 python stages/clean.py
 
-Run by `make clean` as a file, with whatever Python there is: needs no package, and none of this project's modules.
-`tests/test_clean.py` compares the list with dvc.yaml and with what a run leaves.
+`make clean` runs this script as a file, with any Python: the script needs no package and no module of this project.
+`tests/test_clean.py` compares the list of outputs with dvc.yaml and with the files that a run leaves behind.
 """
 
 import shutil
 from pathlib import Path
 
-# The outputs of dvc.yaml, those that are folders file by file.
+# The outputs in dvc.yaml; output folders are listed file by file.
 OUTPUTS = {
     "data": ["corpus.parquet", "vectors"],
     "data/prepared": [
@@ -28,7 +28,7 @@ OUTPUTS = {
     ],
     "metrics/pushed": ["prepare.json", "pretrain.json", "train.json", "test.json"],
 }
-# Downloads are named by their sha256, and saved states by that of their inputs.
+# Downloads are named by their own sha256, and saved states by the sha256 of their inputs.
 SHA256 = "[0-9a-f]" * 64
 OTHERS = [
     *("report.html", "dvc_plots/index.html", f"downloads/{SHA256}", f"downloads/{SHA256}.part"),
@@ -41,9 +41,9 @@ FOLDERS = [
 
 
 def clean(root: Path) -> "list[Path]":
-    """Remove the outputs, downloads, saved states and plots below a folder, and return the files that stay."""
+    """Remove the outputs, downloads, saved states and plots below a folder, and return the files that were kept."""
     known = [f"{folder}/{name}" for folder, names in OUTPUTS.items() for name in names]
-    # A run that was killed leaves an output as far as it was written, which may be a folder.
+    # A killed run leaves a partial output, which may be a folder.
     for pattern in [*known, *OTHERS, *(f"{name}.partial" for name in [*known, *OTHERS, *FOLDERS])]:
         for path in root.glob(pattern):
             if path.is_file() or path.is_symlink():

@@ -1,4 +1,4 @@
-"""Put the chosen corpus on disk as one Parquet file."""
+"""Write the selected corpus as one Parquet file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from stages.run import run
 
 
 def download_corpus(params: Params) -> None:
-    """Generate, fetch or read the reviews; whichever it was, they get the same columns."""
+    """Generate, download or read the reviews, and write them with the same columns for every source."""
     from sentiment.corpora.custom import Columns, read_own
     from sentiment.corpora.imdb import read_imdb
     from sentiment.corpora.reviews import write_corpus

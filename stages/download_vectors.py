@@ -1,4 +1,4 @@
-"""Put word vectors on disk in GloVe's text format, zipped or plain."""
+"""Write word vectors in GloVe's text format, zipped or plain."""
 
 from stages.params import Params
 from stages.paths import DOWNLOADS, VECTORS
@@ -6,9 +6,9 @@ from stages.run import run
 
 
 def download_vectors(params: Params) -> None:
-    """Generate the vectors of the embedded corpus, or fetch the published ones for any other.
+    """Generate vectors for the embedded corpus, or download published vectors for any other corpus.
 
-    The first rows of a fetched file are checked here, so that DVC does not cache one that `prepare` cannot read.
+    Checks the first rows of a downloaded file, so that DVC does not cache a file that `prepare` cannot read.
     """
     from sentiment.corpora.synthetic import write_vectors
     from sentiment.download.fetch import fetch

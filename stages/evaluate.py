@@ -1,4 +1,4 @@
-"""Measure the model on the test reviews; nothing before this stage has read their labels."""
+"""Evaluate the model on the test reviews, by whose labels no earlier stage fits or selects anything."""
 
 from stages.params import Params
 from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, ROWS, VOCABULARY
@@ -6,7 +6,7 @@ from stages.run import run
 
 
 def evaluate(params: Params) -> None:
-    """Write the figures, the curves to plot, and the predictions, most confident mistakes first."""
+    """Write the metrics, the data for plots, and the predictions, most confident mistakes first."""
     import numpy as np
     import torch
 

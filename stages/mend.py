@@ -1,10 +1,10 @@
-"""Remove the half-written files of a DVC that was killed; no stage of the pipeline, but the first step of `make run`.
+"""Remove files that a killed DVC left half-written; not a pipeline stage, but the first step of `make run`.
 
 python -m stages.mend
 
-DVC 3.67 writes three files of its own in place: `dvc.lock`, notes of its run cache, and the list of who reads and
-writes what. Killed at that moment, it may fail at the half that is left. Nothing is lost with such a half, since the
-outputs of finished stages are in the cache.
+DVC 3.67 writes three kinds of files in place: `dvc.lock`, the entries of its run cache, and `rwlock`, its list of the
+paths that running commands read and write. If DVC is killed during such a write, its next run may fail at the truncated
+file. Removing a truncated file loses nothing, since the outputs of finished stages are in the cache.
 """
 
 import codecs
@@ -32,15 +32,17 @@ from stages.run import one_line_errors
 LOCK = Path("dvc.lock")
 LOCK_BEGINS = "schema: '2.0'\nstages:\n"
 READERS = Path(".dvc/tmp") / RWLOCK_FILE
-SETTLE_SECONDS = 5.0  # a running DVC, anybody's where the cache is shared, is done with one of these files in far less
+# A running DVC, perhaps another user's in a shared cache, writes any of the three files in far less time than this.
+SETTLE_SECONDS = 5.0
 CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 def mend(folder: Path = Path()) -> list[Path]:
-    """Remove the half-written files of a clone and of its cache, wherever that is, and return their paths.
+    """Remove the half-written files of a clone and of its cache, wherever the cache is, and return their paths.
 
-    A half of `dvc.lock` is replaced by git's, if there is a whole one. A file that changes within SETTLE_SECONDS is
-    left alone, since a running DVC is writing it. A `dvc.lock` that is broken in another way raises InputError.
+    A truncated `dvc.lock` is replaced by the version in git's index, if that version is valid. A file that changes
+    within SETTLE_SECONDS is kept, since a running DVC is writing the file. Raises InputError for a `dvc.lock` that is
+    broken in another way.
     """
     halves = find_halves(folder)
     if halves:
@@ -51,7 +53,7 @@ def mend(folder: Path = Path()) -> list[Path]:
 
 
 def find_halves(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return the half-written files and the empty folders at which DVC fails, with their times of change and sizes."""
+    """Return the half-written files and empty folders at which DVC fails, with modification times (ns) and sizes."""
     notes = notes_folder(folder)
     halves: dict[Path, tuple[int, int]] = {}
 
@@ -65,20 +67,20 @@ def find_halves(folder: Path) -> dict[Path, tuple[int, int]]:
         (folder / LOCK, is_half_lock),
     ]
     for path, is_half in candidates:
-        with suppress(OSError):  # another DVC has removed the file, or it is nobody's to read
+        with suppress(OSError):  # another DVC has removed the file, or the file is unreadable
             if is_half(path):
                 halves[path] = (path.stat().st_mtime_ns, path.stat().st_size)
     return halves
 
 
 def notes_folder(folder: Path) -> Path:
-    """Return the folder of DVC's run cache, by all levels of DVC's configuration."""
+    """Return the folder of DVC's run cache, taking all levels of DVC's configuration into account."""
     cache = Config(str(folder / ".dvc"))["cache"].get("dir")
     return (Path(cache) if cache else folder / ".dvc" / "cache") / "runs"
 
 
 def is_note(path: Path) -> bool:
-    """Tell whether DVC takes a file in its run cache for a note; any other file it removes itself."""
+    """Tell whether DVC would accept a file in its run cache as an entry; DVC itself removes all other files there."""
     try:
         COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(path))
     except (ParseError, Invalid):
@@ -87,7 +89,7 @@ def is_note(path: Path) -> bool:
 
 
 def is_half_list(path: Path) -> bool:
-    """Tell whether DVC fails at the list of who reads and writes what."""
+    """Tell whether DVC would fail to read its `rwlock` file."""
     try:
         SCHEMA(json.loads(path.read_bytes()))
     except (ValueError, Invalid):
@@ -96,7 +98,7 @@ def is_half_list(path: Path) -> bool:
 
 
 def is_half_lock(path: Path) -> bool:
-    """Tell whether a `dvc.lock` was cut off while DVC wrote it; raise InputError if it is broken in another way."""
+    """Tell whether a `dvc.lock` was truncated during a write; raise InputError if the file is broken in another way."""
     content = path.read_bytes()
     if (fault := fault_of(content)) is None:
         return False
@@ -112,7 +114,7 @@ def is_half_lock(path: Path) -> bool:
 
 
 def fault_of(content: bytes) -> str | None:
-    """Return the reason why DVC refuses a `dvc.lock`, in one line, or None."""
+    """Return DVC's reason to reject the content of a `dvc.lock`, in one line, or None if the content is valid."""
     try:
         COMPILED_LOCKFILE_SCHEMA(parse_yaml(content.decode(), LOCK))
     except ParseError as error:
@@ -124,19 +126,19 @@ def fault_of(content: bytes) -> str | None:
 
 
 def was_cut_off(content: bytes) -> bool:
-    """Tell whether nothing is wrong with a `dvc.lock` but the lack of its end."""
+    """Tell whether the content of a `dvc.lock` is valid up to a truncated end."""
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(content.rstrip(b"\0"))  # a cut character is no error
+        text = codecs.getincrementaldecoder("utf-8")().decode(content.rstrip(b"\0"))  # tolerates a truncated character
     except UnicodeDecodeError:
         return False
     starts = [stage.start() for stage in re.finditer(r"^  \S", text, re.MULTILINE)]
     if len(starts) < 2:
         return LOCK_BEGINS.startswith(text) or text.startswith(LOCK_BEGINS)
-    return fault_of(text[: starts[-1]].encode()) is None  # the last stage is the one that was cut
+    return fault_of(text[: starts[-1]].encode()) is None  # only the last stage is truncated
 
 
 def is_removed(path: Path) -> bool:
-    """Remove a half-written file or an empty folder, and return whether that was possible."""
+    """Remove a half-written file or empty folder, or restore `dvc.lock` from git; return whether that was possible."""
     whole = git(path.parent, "show", f":./{path.name}") if path.name == LOCK.name else b""
     try:
         if path.is_dir():
@@ -146,13 +148,13 @@ def is_removed(path: Path) -> bool:
                 partial.write_bytes(whole)
         else:
             path.unlink()
-    except OSError:  # somebody else's file in a shared cache, or a note has been added
+    except OSError:  # another user's file in a shared cache, or a folder that has got a new entry
         return False
     return True
 
 
 def git(folder: Path, *arguments: str) -> bytes:
-    """Return the output of a git command, which is empty if git fails or is not there."""
+    """Return the output of a git command, or no bytes if git fails or is not installed."""
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True).stdout  # noqa: S603, S607
     except FileNotFoundError:
@@ -160,7 +162,7 @@ def git(folder: Path, *arguments: str) -> bytes:
 
 
 def check_git(folder: Path = Path()) -> None:
-    """Raise InputError if DVC refuses to run here for lack of a git repository."""
+    """Raise InputError if DVC cannot run here because the folder is in no git repository."""
     try:
         SCM(str(folder), no_scm=Config(str(folder / ".dvc"))["core"].get("no_scm", False)).close()
     except SCMError as error:
@@ -169,7 +171,7 @@ def check_git(folder: Path = Path()) -> None:
 
 
 if __name__ == "__main__":
-    # DVC itself reports an error in its configuration, when it runs next.
+    # DVC reports an error in its configuration itself on its next run.
     with one_line_errors(), suppress(DvcException):
         check_git()
         for half in mend():

@@ -1,6 +1,6 @@
-"""The parameters: what `params.yaml` may say, checked whole before a stage does any work.
+"""Schema of `params.yaml`, which is validated as a whole before a stage does any work.
 
-There are no defaults here: each value stands in `params.yaml`, where a person looks for it, beside its meaning.
+The schema has no defaults: every value is in `params.yaml`, where users look for the value and its explanation.
 """
 
 import re
@@ -19,11 +19,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from sentiment.errors import InputError, in_short
 
 PARAMS = Path("params.yaml")
-GREATEST_DEPTH = 10  # of a value; ours are 3 deep
-GREATEST_BYTES = 1 << 16  # nine times our file's; ruamel.yaml reads 20 kB a second where each character counts
-VERSION = (1, 2)  # of YAML, as DVC reads and writes it
+GREATEST_DEPTH = 10  # levels of nesting; this project's file has 3
+GREATEST_BYTES = 1 << 16  # nine times this project's file; ruamel.yaml reads only 20 kB a second in the worst case
+VERSION = (1, 2)  # the version of YAML that DVC reads and writes
 
-# ruamel.yaml raises these, too, for a scalar that looks like a number and is not one, or a tag that does not fit.
+# ruamel.yaml also raises these errors for a scalar that only looks like a number, and for a tag that does not fit.
 STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -36,27 +36,27 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A mapping of `params.yaml`: known keys, each of its very type."""
+    """Mapping in `params.yaml` that refuses unknown keys and values of a wrong type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Sample(Section):
-    """The embedded corpus."""
+    """Parameters of the embedded corpus."""
 
     seed: Natural
     reviews: Annotated[int, Field(ge=100, le=100_000)]
 
 
 class Remote(Section):
-    """A file by its content, and where it may be found."""
+    """Remote file, identified by checksum, and its URL."""
 
     url: Url
     sha256: Sha256
 
 
 class Own(Section):
-    """The user's own text."""
+    """Parameters of the user's own text."""
 
     path: Name
     labels: Annotated[list[Name], Field(min_length=2, max_length=2)]
@@ -79,7 +79,7 @@ class Own(Section):
 
 
 class Limits(Section):
-    """The most that an archive may hold."""
+    """Upper bounds on an archive."""
 
     members: Positive
     member_bytes: Positive
@@ -87,7 +87,7 @@ class Limits(Section):
 
 
 class Download(Section):
-    """Which corpus, and where from."""
+    """Choice and sources of the corpus and of the word vectors."""
 
     corpus: Literal["sample", "imdb", "own"]
     sample: Sample
@@ -99,12 +99,12 @@ class Download(Section):
 
     @property
     def vectors_name(self) -> str:
-        """What messages call the file of word vectors: the parameter that names it, and the user's address."""
+        """Name of the word vectors file in error messages: the parameter and the user's URL."""
         return f"download.vectors.url {self.vectors.url}" if self.corpus != "sample" else "the sample's vectors"
 
 
 class Prepare(Section):
-    """From text to tensors."""
+    """Parameters of the conversion from text to tensors."""
 
     lower: bool
     keep_breaks: bool
@@ -123,7 +123,7 @@ class Prepare(Section):
 
 
 class Pretrain(Section):
-    """Language models to start from."""
+    """Parameters of the language models that pretrain the classifier."""
 
     enabled: bool
     layers: Positive
@@ -148,7 +148,7 @@ class Pretrain(Section):
 
 
 class Baseline(Section):
-    """The linear model."""
+    """Parameters of the linear baseline."""
 
     inverse_penalty: Annotated[float, Field(gt=0)]
 
@@ -160,7 +160,7 @@ def _distinct(values: list[str]) -> list[str]:
 
 
 class Model(Section):
-    """The classifier."""
+    """Parameters of the classifier."""
 
     cell: Literal["rnn", "lstm", "gru"]
     hidden_size: Positive
@@ -176,7 +176,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """The training loop."""
+    """Parameters of the training loop."""
 
     seed: Natural
     batch_size: Positive
@@ -204,7 +204,7 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """The figures."""
+    """Parameters of the evaluation."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gradient_reviews: Positive
@@ -212,13 +212,13 @@ class Evaluate(Section):
 
 
 class Report(Section):
-    """The page that sums a run up."""
+    """Parameters of the report."""
 
     mistakes: Natural
 
 
 class Params(Section):
-    """All of `params.yaml`."""
+    """Complete contents of `params.yaml`."""
 
     download: Download
     prepare: Prepare
@@ -231,7 +231,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_pretrained_layers(self) -> "Params":
-        """Refuse layers that the classifier lacks, and those that would see the words they are to predict."""
+        """Refuse to pretrain layers that the classifier lacks, or layers that would see the words that they predict."""
         layers, model = self.pretrain.layers, self.model
         if self.pretrain.enabled and layers > model.layers:
             raise ValueError(f"pretrain.layers must be at most model.layers, {model.layers}; got {layers}")
@@ -243,17 +243,17 @@ class Params(Section):
 
 
 class _Composer(Composer):
-    """Compose nodes, and refuse aliases, deep nesting and other versions of YAML.
+    """Composer that refuses aliases, deep nesting and versions of YAML other than 1.2.
 
-    Nine lines of aliases can stand for gigabytes. YAML 1.1 reads `no` as false and 010 as 8.
+    Nine lines of aliases can expand to gigabytes. YAML 1.1 reads `no` as false and 010 as 8.
     """
 
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)
-        self.warn_double_anchors = False  # without aliases it does not matter which anchor is meant
+        self.warn_double_anchors = False  # a repeated anchor is harmless without aliases
 
     def compose_document(self) -> Any:
-        """Compose a document, or raise ComposerError for one that asks for another version of YAML."""
+        """Compose a document; raise ComposerError if the document declares another version of YAML."""
         start = self.parser.peek_event()
         if start.version not in (None, VERSION):
             raise ComposerError(
@@ -263,7 +263,7 @@ class _Composer(Composer):
         return super().compose_document()
 
     def compose_node(self, parent: Node | None, index: Node | int | None) -> Any:
-        """Compose a node, or raise ComposerError that names the alias or the nesting and its place."""
+        """Compose a node; raise ComposerError, with the position, for an alias and for too deep nesting."""
         if self.parser.check_event(AliasEvent):
             alias = self.parser.get_event()
             raise ComposerError(
@@ -275,10 +275,10 @@ class _Composer(Composer):
 
 
 class _Constructor(SafeConstructor):
-    """Construct values, and name a repeated key or a value that does not fit its tag."""
+    """Constructor whose errors name a repeated key or a value that does not fit its tag."""
 
     def construct_object(self, node: Any, deep: bool = True) -> object:
-        """Construct a value at once, not in a later pass, so that an error has its place."""
+        """Construct a value immediately, not in a later pass, so that an error has the position of the value."""
         try:
             return super().construct_object(node, deep=True)
         except STUMBLES as error:
@@ -288,7 +288,7 @@ class _Constructor(SafeConstructor):
             ) from error
 
     def construct_mapping(self, node: Node, deep: bool = True) -> dict[Any, Any]:
-        """Construct a mapping, or raise ConstructorError that names the repeated key."""
+        """Construct a mapping; raise ConstructorError for a repeated key."""
         seen: set[str] = set()
         for key, _ in node.value if isinstance(node, MappingNode) else []:
             if isinstance(key, ScalarNode):
@@ -302,10 +302,10 @@ class _Constructor(SafeConstructor):
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse YAML 1.2 into the values that DVC's own reader gives; raises ValueError with line and column.
+    """Parse YAML 1.2 into the same values as DVC does; raise ValueError with line and column.
 
-    DVC reads and writes params.yaml with ruamel.yaml. Its parser in C, which not every machine has, is left out, so
-    that errors are the same everywhere.
+    DVC reads and writes params.yaml with ruamel.yaml. This function uses ruamel.yaml's pure Python parser, since not
+    every machine has its C parser and errors should be the same everywhere.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Constructor = _Composer, _Constructor
@@ -324,7 +324,7 @@ def _place(mark: StreamMark | None) -> str:
 
 
 def read_params(path: Path = PARAMS) -> Params:
-    """Read and check the parameters; raises InputError that names the key, the value and what is allowed."""
+    """Read and validate the parameters; raise InputError with the key, the value found and the values allowed."""
     try:
         with path.open("rb") as file:
             text = file.read(GREATEST_BYTES + 1)
@@ -340,14 +340,14 @@ def read_params(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        # A misspelt key is also one that is missing; what is there says more than what is not.
+        # A misspelt key gives two errors, unknown and missing; the unknown key is the more helpful error.
         first, *others = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         more = f" (and {len(others)} more like it)" if others else ""
         raise InputError(f"{path}: {_describe(first)}{more}") from error
 
 
 def _describe(error: ErrorDetails) -> str:
-    """Say in the words of `params.yaml` what pydantic found."""
+    """Describe an error of pydantic in the terms of `params.yaml`."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     place = place or "the file"
     found = error["input"]
@@ -368,7 +368,7 @@ def _describe(error: ErrorDetails) -> str:
 
 
 def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are known where the last part of `place` stands."""
+    """Return the valid keys of the section that contains the last part of `place`."""
     section: type[BaseModel] = Params
     for part in place[:-1]:
         section = cast(type[BaseModel], section.model_fields[str(part)].annotation)

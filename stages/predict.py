@@ -1,11 +1,11 @@
-"""Score texts with a trained model; no stage of the pipeline, but what the pipeline is for.
+"""Score texts with a trained model; not a pipeline stage, but a command for its users.
 
 python -m stages.predict "A film to forget." "I laughed, and then I cried."
 python -m stages.predict --model best < texts.txt
 
-Texts are arguments or, without arguments, the lines of standard input, in UTF-8. Each text gets one line of output: the
-probability that it is positive, two spaces, the text. A blank text, or one that is not UTF-8, is an error that names
-the text, and then no text is scored, so that lines of output and input always correspond.
+Texts are the arguments or, without arguments, the lines of standard input, in UTF-8. For each text, one line is
+printed: the probability that the text is positive, two spaces, the text. If any text is blank or not UTF-8, the error
+names that text and no text is scored, so that lines of output and input always correspond.
 """
 
 import os
@@ -23,11 +23,11 @@ from stages.run import one_line_errors
 # Characters that move a terminal's cursor or end a line; a tab does neither.
 CONTROLS = re.compile("[\0-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 
-Texts = dict[str, str]  # by the place of each, for errors
+Texts = dict[str, str]  # texts by location, for error messages
 
 
 def main(arguments: list[str]) -> None:
-    """Score the texts of the command line, or those of standard input where the command line has none."""
+    """Score the texts on the command line, or the lines of standard input if the command line has no texts."""
     parser = ArgumentParser(prog="python -m stages.predict", description="Score texts.", allow_abbrev=False)
     parser.add_argument("--model", type=Path, default=MODEL, metavar="FOLDER", help="the model's folder (%(default)s)")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="after -- where it begins with a dash")
@@ -40,19 +40,19 @@ def main(arguments: list[str]) -> None:
 
 
 def read_arguments(arguments: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each argument."""
+    """Yield the location and the text of each argument."""
     for number, argument in enumerate(arguments, start=1):
         place = f"text {number}"
         try:
             argument.encode()
-        except UnicodeEncodeError:  # Python made surrogates of bytes that it could not decode; fsencode undoes that
+        except UnicodeEncodeError:  # Python decoded invalid bytes as surrogates; fsencode restores the bytes
             yield place, decode(os.fsencode(argument), place)
         else:
             yield place, argument
 
 
 def read_lines() -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each line of standard input, without a byte order mark; none from a terminal."""
+    """Yield the location and text of each line of standard input, without a byte order mark; none from a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -62,7 +62,7 @@ def read_lines() -> Iterator[tuple[str, str]]:
 
 
 def decode(text: bytes, place: str) -> str:
-    """Decode UTF-8 or raise InputError that names the text."""
+    """Decode UTF-8, or raise InputError with the location of the text."""
     try:
         return text.decode()
     except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ def decode(text: bytes, place: str) -> str:
 
 
 def check_texts(texts: Texts) -> None:
-    """Raise InputError if there is no text or a blank one."""
+    """Raise InputError if there is no text or any text is blank."""
     if not texts:
         raise InputError(
             "no text was given; give texts as arguments or, one a line, on standard input: "
@@ -87,7 +87,7 @@ def check_texts(texts: Texts) -> None:
 
 
 def predict(texts: Texts, folder: Path) -> list[float]:
-    """Return, for each text, the probability that it is positive, from the model in a folder."""
+    """Return the probability that each text is positive, using the model in a folder."""
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
     from sentiment.dataset.writer import to_tensors
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
@@ -103,7 +103,7 @@ def predict(texts: Texts, folder: Path) -> list[float]:
 
 
 def write_rows(probabilities: list[float], texts: Texts) -> None:
-    """Print a line for each text; what would end the line or does not print is escaped."""
+    """Print one line for each text, with line breaks and unprintable characters escaped."""
     if sys.stdout is None:
         raise InputError("standard output is closed; leave it open to see the probabilities")
     try:
@@ -115,12 +115,12 @@ def write_rows(probabilities: list[float], texts: Texts) -> None:
 
 
 def printable(text: str, encoding: str) -> str:
-    """Escape control characters and characters that an encoding lacks."""
+    """Escape control characters and characters that the encoding cannot represent."""
     text = CONTROLS.sub(lambda control: control[0].encode("unicode_escape").decode(), text)
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word when the reader of the output ends, as in | head
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # exit silently when the reader of the output exits, as in | head
     with one_line_errors():
         main(sys.argv[1:])

@@ -1,7 +1,8 @@
 """Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors.
 
-The corpus is read three times, some reviews at a time: to split it, to count the training tokens, and to encode all of
-it. So the vocabulary is known, and its vectors can be read, beside the third and longest, and no text waits anywhere.
+The corpus is read in three passes, in batches of reviews: to split the corpus, to count the training tokens, and to
+encode all reviews. The vocabulary is known before the third and longest pass, so its vectors are read in parallel with
+that pass, and no pass keeps texts in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def prepare(params: Params) -> None:
-    """Write, for each split, ragged token ids and labels; the vocabulary; the embedding matrix (V, E)."""
+    """Write the token ids and labels of each split, the vocabulary, and the embedding matrix (V, E)."""
     from concurrent.futures import ThreadPoolExecutor
 
     import pyarrow as pa
@@ -37,7 +38,7 @@ def prepare(params: Params) -> None:
     from sentiment.text.glove import read_vectors
     from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
-    pa.set_memory_pool(pa.system_memory_pool())  # the default one keeps 40 MB more for later use
+    pa.set_memory_pool(pa.system_memory_pool())  # the default memory pool retains 40 MB more
     settings, limits = params.prepare, Limits(**params.download.limits.model_dump())
     splits, labels, sizes = split_reviews(settings)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
@@ -69,9 +70,9 @@ def prepare(params: Params) -> None:
 
 
 def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
-    """Hold out the validation split, draw the labels to be used, and write which rows of the corpus these are.
+    """Hold out the validation split, draw the training reviews whose labels are used, and write the rows of each split.
 
-    Returns the split and the label of each of N reviews, (N,) int8 each, and the sizes of all parts.
+    Returns the split and the label of each of N reviews, (N,) int8 each, and the counts of reviews for the metrics.
     """
     import torch
 
@@ -99,7 +100,7 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
 
 
 def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:
-    """Fit the vocabulary on the training reviews; return it, and how many tokens they have."""
+    """Fit the vocabulary on the training reviews; return the vocabulary and the number of training tokens."""
     from collections import Counter
 
     from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""Read all text but the test and validation reviews, so that the classifier starts from more than word vectors."""
+"""Pretrain the embeddings and lowest layers of the classifier as language models, on train and unlabelled reviews."""
 
 from stages.params import Params
 from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
@@ -7,7 +7,7 @@ from stages.run import run
 
 
 def pretrain(params: Params) -> None:
-    """Write embeddings and the lowest layers, trained as language models; nothing where that is not wanted."""
+    """Write pretrained embeddings and lowest layers, or empty outputs if pretraining is disabled."""
     import math
 
     from sentiment.dataset.encoded import PADDING, join_encoded, load_embeddings, load_encoded

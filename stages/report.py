@@ -1,4 +1,4 @@
-"""Write the report: what was run on what, how well it went, and where it went wrong."""
+"""Write the HTML report: data, parameters, metrics, plots and the model's worst mistakes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MODELS = ("model", "baseline")
 
 
 def report(params: Params) -> None:
-    """Write the page, of metrics, figures, the most confident mistakes, and the parameters."""
+    """Write the page with metrics, figures, the most confident mistakes and the parameters."""
     from sentiment.report.page import Report, write_report
     from sentiment.storage.outputs import sha256_of
 
     metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
-    metrics = {name: figures for name, figures in metrics.items() if figures}  # no language models, no perplexity
+    metrics = {name: figures for name, figures in metrics.items() if figures}  # empty without pretraining
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
     page = Report(
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
@@ -52,7 +52,7 @@ def report(params: Params) -> None:
 
 
 def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
-    """Draw what training and evaluation left behind."""
+    """Draw the figures from the outputs of pretraining, training and evaluation."""
     from collections import Counter
 
     from sentiment.report import plots as draw
@@ -83,7 +83,7 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
 
 
 def mistakes(count: int) -> list[Mistake]:
-    """Weigh the words of the most confident mistakes, with which the predictions begin."""
+    """Compute the token weights of the most confident mistakes, which come first in the predictions."""
     from dataclasses import replace
 
     import pyarrow as pa
@@ -110,7 +110,7 @@ def mistakes(count: int) -> list[Mistake]:
     as_written = ReviewTokenizer(replace(rules, lower=False)).number(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [
-        # after the words there may be weights of padding, from prepare.pad_to
+        # prepare.pad_to may add padding, whose weights follow those of the words
         Mistake(name, actual, predicted, float(probability), lay_out(text, words, its_weights[: len(words)].tolist()))
         for (name, actual, predicted, probability), text, words, its_weights in zip(
             wrong, texts, tokens, weights, strict=True
@@ -119,7 +119,7 @@ def mistakes(count: int) -> list[Mistake]:
 
 
 def flatten(section: dict[str, Any], place: str = "") -> dict[str, str]:
-    """Return the values of nested mappings under one key each, with dots, as params.yaml spells them."""
+    """Flatten nested mappings to dotted keys, with each value as params.yaml spells it."""
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, dict):

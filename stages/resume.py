@@ -1,4 +1,4 @@
-"""Where a stage leaves the state of what it has begun, and whether it may go on from there."""
+"""Locate the saved states from which an interrupted stage resumes, by a digest of the stage's inputs."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ PIPELINE = Path("dvc.yaml")
 
 
 def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["Saved"]:
-    """Return where the states of a stage's parts are saved, by its inputs.
+    """Return the saved states of a stage's parts, in files named by the digest of the stage's inputs.
 
-    The first process says whether there are any, and removes those of other inputs; but not those of experiments in
-    folders of their own, which may run side by side.
+    The first process (rank 0) prints which states exist, and removes states saved with other inputs. An experiment in a
+    temporary folder removes no states, since several such experiments may run at the same time.
     """
     from sentiment.runtime.resume import Saved
     from sentiment.storage.outputs import remove
@@ -38,9 +38,9 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
 
 
 def digest_of_inputs(stage: str, params: Params) -> str:
-    """Return a digest of all that decides the bits of a stage's outputs.
+    """Return the sha256 of all inputs that determine a stage's outputs bit by bit.
 
-    These are the dependencies and parameters in dvc.yaml, the versions of PyTorch and cuDNN, and the hardware.
+    The inputs are the dependencies and parameters in dvc.yaml, the versions of PyTorch and cuDNN, and the hardware.
     """
     import torch
 
@@ -55,14 +55,14 @@ def digest_of_inputs(stage: str, params: Params) -> str:
         "threads": torch.get_num_threads(),
     }
     if torch.cuda.is_available():
-        # all GPUs' names, so that processes with a GPU each agree
+        # the names of all GPUs, so that processes on different GPUs get the same digest
         names = {torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())}
         inputs |= {"gpus": sorted(names), "cudnn": torch.backends.cudnn.version()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return a file, or the files in a folder and below, without what Python compiled."""
+    """Return a file, or all files below a folder except compiled Python files."""
     return (
         sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".pyc")
         if path.is_dir()
@@ -71,7 +71,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def value_of(params: Params, key: str) -> Any:
-    """Return a parameter, or a section of them, by its key with dots."""
+    """Return a parameter, or a section of parameters, by its dotted key."""
     value: Any = params.model_dump()
     for part in key.split("."):
         value = value[part]

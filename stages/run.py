@@ -1,4 +1,4 @@
-"""What every script around here does: heed `train.portable`, and say a user's mistake in one line."""
+"""Run a stage: apply `train.portable`, and report a user's mistake in one line."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from sentiment.errors import InputError
 from stages.params import Params, read_params
 from stages.paths import DOWNLOADS, is_output, resume_folder
 
-# What has libraries add in the same order on every x86-64 processor with AVX2: their instructions, and one thread.
+# Instruction sets and one thread, so that libraries sum in the same order on every x86-64 processor with AVX2.
 PORTABLE = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "MKL_CBWR": "COMPATIBLE",
@@ -26,8 +26,9 @@ PORTABLE = {
 def run(stage: Callable[[Params], None]) -> None:
     """Read the parameters and run a stage.
 
-    Stages import the heavy parts of the library inside, after this has read the parameters: PyTorch takes seconds to
-    import, and a misspelt key should not. And libraries choose their instructions when they are imported.
+    Stages import the heavy parts of the library inside functions, so that the parameters are read first. A misspelt key
+    is then reported without waiting seconds for PyTorch, and the environment variables are set before libraries choose
+    their instruction sets on import.
     """
     with one_line_errors():
         params = read_params()
@@ -40,7 +41,7 @@ def run(stage: Callable[[Params], None]) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """On a user's mistake, or a file that cannot be read or written, end with one line and exit status 1."""
+    """Exit with status 1 and a one-line message on InputError or a file error, and with status 130 on Ctrl-C."""
     try:
         yield
     except InputError as error:
@@ -50,14 +51,14 @@ def one_line_errors() -> Iterator[None]:
             raise
         sys.exit(f"error: {describe(error, Path(os.fsdecode(error.filename)))}")
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         kept = ", ".join(str(path) for path in [*resume_folder().glob("*/*.state"), *DOWNLOADS.glob("*.part")])
         print(f"stopped; the same command goes on{f' from {kept}' if kept else ', this stage anew'}", file=sys.stderr)
-        sys.exit(130)  # what a shell reports for Ctrl-C
+        sys.exit(130)  # the exit status that shells report for Ctrl-C
 
 
 def describe(error: OSError, path: Path) -> InputError:
-    """Name the file that an operation failed on, and what to do where a stage writes that file."""
+    """Turn a file error into an InputError that names the file, with advice if a stage writes that file."""
     if not isinstance(error, FileNotFoundError):
         return InputError(f"{path}: {error.strerror}")
     advice = "; run the stages before this one, as dvc repro does" if is_output(path) else ""

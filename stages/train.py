@@ -1,4 +1,4 @@
-"""Train the classifier on the training reviews, and keep its best epoch by the validation reviews."""
+"""Train the classifier on the training reviews, and keep the epoch that is best on the validation reviews."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train(params: Params) -> None:
-    """Write the checkpoint, the curves by epoch, and the figures of the epoch that was kept."""
+    """Write the checkpoint, the curves by epoch, and the metrics of the best epoch."""
     import torch
 
     from sentiment.dataset.encoded import LABELLED_DTYPES, join_encoded, load_embeddings, load_encoded, take_encoded
@@ -99,7 +99,7 @@ def train(params: Params) -> None:
 
 @contextmanager
 def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """Write the curves, whole or not at all; yield what prints and adds an epoch."""
+    """Write the learning curves atomically; yield a function that prints and logs an epoch."""
     from dvclive import Live
 
     from sentiment.storage.outputs import replacing
@@ -123,12 +123,12 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
 
 
 def show(epoch: TrainedEpoch) -> None:
-    """Print an epoch over train and validation together, after which nothing is left to judge it by."""
+    """Print an epoch of the refit, which has no validation loss since it trains on the validation reviews too."""
     print(f"refit, epoch {epoch.number}  train loss {epoch.train_loss:.4f}  {epoch.seconds:.1f} s", flush=True)
 
 
 def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
-    """Show a bar over the batches of an epoch on a terminal, and nothing elsewhere."""
+    """Show a progress bar over the batches of an epoch on a terminal, and nothing elsewhere."""
     from tqdm import tqdm
 
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""Error class for mistakes that the user can fix."""
 
 import reprlib
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ _SHORT.maxlevel = 2
 
 
 class InputError(Exception):
-    """Say in one line where something is wrong, what was found, what is allowed and how to mend it.
+    """User error whose message says where the mistake is, what was found, what is allowed and how to fix it.
 
-    It is one line of bounded length whatever it quotes: what does not print is escaped, and what is too long loses its
-    middle. Everything else that is raised is a fault of this project and keeps its traceback.
+    The message is always one line of bounded length: unprintable characters are escaped, and the middle of a message
+    of more than GREATEST_LENGTH characters is cut out. Any other exception is a bug of this project and keeps its
+    traceback.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,7 +25,7 @@ class InputError(Exception):
 
 @contextmanager
 def naming(path: Path, name: str) -> Iterator[None]:
-    """Let an InputError that begins with the path of a copy begin with the name that the user gave the original."""
+    """Replace the path of a copy at the start of an InputError by the name that the user gave the original."""
     try:
         yield
     except InputError as error:
@@ -35,15 +36,15 @@ def naming(path: Path, name: str) -> Iterator[None]:
 
 
 def in_short(value: object) -> str:
-    """Return a value as Python writes it, but for what is too long or too deep."""
+    """Return the `repr` of a value, abbreviated where it is too long or too deeply nested."""
     try:
         return _SHORT.repr(value)
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
+    except ValueError:  # Python refuses to convert an int of more than 4,300 digits to a string
         return "a number of thousands of digits"
 
 
 def _shorten(text: str) -> str:
-    """Return a text, or its beginning and its end."""
+    """Cut the middle out of a text of more than GREATEST_LENGTH characters."""
     half = GREATEST_LENGTH // 2 - 3
     return text if len(text) <= GREATEST_LENGTH else f"{text[:half]} ... {text[-half:]}"
 

@@ -1,1 +1,1 @@
-"""Labelled reviews, from IMDb, from a user's own files or generated, in one Parquet file."""
+"""Corpora of labelled reviews (IMDb, the user's own or synthetic) in one Parquet format."""

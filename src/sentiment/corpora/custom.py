@@ -1,4 +1,4 @@
-"""The user's own labelled text: a CSV, JSONL or Parquet file, or a folder `split/label/*.txt`."""
+"""Read the user's own labelled text from a CSV, JSONL or Parquet file, or from a folder `split/label/*.txt`."""
 
 import csv
 import json
@@ -16,15 +16,15 @@ from sentiment.corpora.splitting import hold_out, keys_of, report_share
 from sentiment.errors import InputError, in_short
 from sentiment.storage.outputs import first_repeated, parse_json
 
-BATCH_ROWS = 256  # bounds the memory of reading Parquet
-GREATEST_RATIO = 1_000  # of Parquet unpacked to Parquet as it is
+BATCH_ROWS = 256  # bounds memory while reading Parquet
+GREATEST_RATIO = 1_000  # limit on the ratio of unpacked size to file size, against decompression bombs
 
-Row = tuple[str, dict[str, object]]  # where it was read, and its columns by name
+Row = tuple[str, dict[str, object]]  # location for error messages, and values by column name
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where in the user's file things are; a column that is None is not there."""
+    """Names of the columns in the user's file; None for a column that the file does not have."""
 
     text: str
     label: str
@@ -32,17 +32,17 @@ class Columns:
     group: str | None
 
 
-# What stands in the header of a file that is not separated by commas.
+# Separators other than the comma that are common in exported files, by name for the error message.
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
-# What the messages of Python's csv module mean, by a part of each.
+# Explanations of the csv module's error messages, by a part of the message.
 CSV_CAUSES = {
     "expected after": "a closing quote must be followed by a comma, without a space; double a quote inside the text",
     "unexpected end": "a quote is opened and never closed",
     "new-line character": "its lines end with CR alone; save it with LF, or CR and LF",
 }
 
-# How to make a file of another format one that is read.
+# How to convert a file of an unsupported format, by suffix.
 CONVERSIONS = {
     **dict.fromkeys((".tsv", ".tab"), "save it separated by commas, as .csv"),
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "save it as .csv, in UTF-8"),
@@ -52,17 +52,17 @@ CONVERSIONS = {
 }
 
 FOLDER_LAYOUT = "a folder must be laid out as split/label/*.txt, for instance train/pos/1.txt"
-FILES_LOOKED_AT = 10_000  # of a folder that is laid out otherwise
+FILES_LOOKED_AT = 10_000  # bounds the time to describe a folder with a wrong layout
 FOLDER_COLUMNS = Columns(text="text", label="label", split="split", group=None)
 
 
 def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: float, seed: int) -> list[Review]:
-    """Return the reviews of a file or folder, in its order; `labels` names the negative and the positive one.
+    """Read the reviews of a file or folder in its order; `labels` are the names of the negative and the positive label.
 
-    Where there is no split column, `test_share` of the reviews are drawn for test, seeded, as `split.hold_out` does.
+    Without a split column, `splitting.hold_out` draws `test_share` of the reviews for test, using `seed`.
 
-    Raises InputError for a file that cannot be read, a column that is not there, a text that is not one, a label
-    that is not one of the two, a share that cannot be drawn.
+    Raises InputError for an unreadable file, a missing column, a text that is not a string, a label that is neither of
+    the two, and a test share that cannot be drawn.
     """
     try:
         if path.is_dir():
@@ -78,7 +78,7 @@ def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: 
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
-    """Return the function that reads a file, by the suffix of its name."""
+    """Return the function that reads a file of this suffix; raise InputError for a missing or unsupported file."""
     if not path.exists():
         hint = "; ~ is not expanded, write the path in full" if path.parts[0].startswith("~") else ""
         raise InputError(f"{path}: is not there; download.own.path must name your file or folder{hint}")
@@ -103,7 +103,7 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
         raise InputError(f"{where}: {columns.text} must be text; got {in_short(text)}")
     split = "train" if columns.split is None else str(row[columns.split])
     label = row[columns.label]
-    name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as they stand in JSON
+    name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
     if label in (None, "") or split == "unsup":
         value = None
     elif name in labels:
@@ -145,10 +145,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     _check_separator(path)
     csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some reviews
     lines = csv.reader((line for _, line in _lines(path)), strict=True)
-    filled = (values for values in lines if any(map(str.strip, values)))  # spreadsheets write blank lines, and ",,"
+    filled = (values for values in lines if any(map(str.strip, values)))  # spreadsheets write blank lines and ",,"
     try:
         header = next(filled, [])
-        # a column without a name cannot be asked for, so there may be several
+        # Columns without a name cannot be selected, so several of them do no harm.
         _check_names(f"{path}:{lines.line_num}", filter(None, header))
         for values in filled:
             where = f"{path}:{lines.line_num}"
@@ -218,7 +218,7 @@ def _folder_rows(path: Path) -> Iterator[Row]:
 
 
 def _describe_layout(path: Path) -> str:
-    """Say how the files of a folder lie that is not laid out as it should be, and what to do with them."""
+    """Describe the layout found in a folder where `split/label/*.txt` was expected, and how to fix it."""
     files = [file.relative_to(path) for file in islice(path.rglob("*"), FILES_LOOKED_AT) if file.is_file()]
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not shown:
@@ -234,7 +234,7 @@ def _describe_layout(path: Path) -> str:
 
 
 def _layout_hint(label: str) -> str:
-    """Say what to do with a folder that stands where a label's should."""
+    """Say how to fix a folder whose name, in the place of a label, is not a label."""
     if label == "unsup":
         return (
             f": {FOLDER_LAYOUT}, and unsup is a split: move this folder to unsup/unsup, or, for IMDb itself, "
@@ -244,7 +244,7 @@ def _layout_hint(label: str) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each line with where it stands, its end kept; a byte order mark is not part of the first."""
+    """Yield the location and text of each line, with its line ending but without a byte order mark."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{path}:{number}"

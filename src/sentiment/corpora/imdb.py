@@ -1,7 +1,7 @@
-"""The Large Movie Review Dataset, read from its archive without unpacking it.
+"""Read the Large Movie Review Dataset (IMDb) from its archive without unpacking it to disk.
 
-Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL. 25,000 train and 25,000 test reviews, half of
-each positive (7 to 10 stars) and half negative (1 to 4), and 50,000 without a label.
+Maas et al. (2011), Learning Word Vectors for Sentiment Analysis, ACL. The dataset has 25,000 train and 25,000 test
+reviews, each half positive (7 to 10 stars) and half negative (1 to 4 stars), and 50,000 unlabelled reviews.
 """
 
 import re
@@ -20,12 +20,12 @@ LABELS = {"pos": 1, "neg": 0, "unsup": None}
 
 
 def read_imdb(archive: Path, limits: Limits) -> list[Review]:
-    """Return all reviews of `aclImdb_v1.tar.gz`, sorted by id, whatever the order of its members.
+    """Read all reviews of `aclImdb_v1.tar.gz`, sorted by id so that the order of the members does not matter.
 
-    The id is the member's path without suffix, as in `train/pos/0_9`; the group is the film, from line n of the
-    list of addresses for review n. Files of the archive that are neither are passed over.
+    A review's id is its path without the suffix, as in `train/pos/0_9`. Its group is the film, taken for review n from
+    line n (from 0) of the list of URLs. All files other than reviews and lists of URLs are skipped.
 
-    Raises InputError for an archive that `tar_texts` refuses and for a review without an address.
+    Raises InputError for an archive that `tar_texts` refuses and for a review without a film.
     """
     texts: dict[tuple[str, str, int, int], str] = {}
     films: dict[tuple[str, str], list[str | None]] = {}

@@ -1,4 +1,4 @@
-"""A corpus: reviews in one Parquet file, with the same columns wherever they came from."""
+"""Read and write a corpus: reviews in one Parquet file, with the same columns for every source."""
 
 import re
 from collections import Counter
@@ -17,8 +17,8 @@ from sentiment.storage.outputs import replacing
 
 SPLITS = ("train", "test", "unsup")
 SURROGATE = re.compile("[\ud800-\udfff]")
-ROW_GROUP_REVIEWS = 2_000  # bounds the memory of writing
-BATCH_REVIEWS = 1_000  # bounds the memory of reading
+ROW_GROUP_REVIEWS = 2_000  # bounds memory while writing
+BATCH_REVIEWS = 1_000  # bounds memory while reading
 
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
@@ -31,28 +31,28 @@ COLUMNS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(COLUMNS)
 STORAGE: dict[str, Any] = {
     "compression": "zstd",
-    "use_dictionary": ["split", "label", "rating", "group"],  # the columns of few different values
-    "write_statistics": False,  # nobody asks for the least and the greatest text
+    "use_dictionary": ["split", "label", "rating", "group"],  # the columns with few distinct values
+    "write_statistics": False,  # the smallest and largest text are of no use
 }
 
 
 class Review(NamedTuple):
-    """One review; `where` says where it was read, for errors, and is not stored."""
+    """One review; `where` is its location in the source, for error messages, and is not stored."""
 
     id: str
     split: str  # one of SPLITS
     label: int | None  # 1 positive, 0 negative, None unknown (in unsup only)
-    rating: int | None  # as the reviewer gave it; its range is the corpus's own
-    group: str | None  # reviews of one thing (a film) share a group
+    rating: int | None  # the reviewer's own rating, in the range that the corpus uses
+    group: str | None  # reviews of the same film or product share a group
     text: str
     where: str
 
 
 def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
-    """Check each review and write all of them to a Parquet file, in the order given.
+    """Validate reviews and write them to a Parquet file in the given order.
 
-    Raises InputError for an unknown split, a label missing or misplaced, a text with nothing but white space, a
-    repeated id, and a train or test split that lacks one of the two labels.
+    Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, a surrogate in a
+    text or group, a repeated id, and a train or test split that lacks one of the two labels.
     """
     seen: set[str] = set()
     labels: Counter[tuple[str, int | None]] = Counter()
@@ -83,7 +83,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
 
 
 def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
-    """Read some columns of a corpus, all N rows, in the file's order; raises InputError for a damaged file."""
+    """Read columns of a corpus, N values each, in file order; raise InputError for a damaged file."""
     with reading_parquet(path, "a corpus"):
         values: dict[str, list[Any]] = pq.read_table(path, columns=columns).to_pydict()
     return values
@@ -92,14 +92,14 @@ def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
 def read_batches(
     path: Path, columns: list[str], chosen: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of a corpus, a few thousand reviews at a time, in the file's order.
+    """Yield columns of a corpus in file order, in batches of up to BATCH_REVIEWS reviews.
 
-    `chosen`, (N,), says which of all the reviews are wanted, if not all are. Raises InputError for a damaged file.
+    `chosen`, (N,), is a mask of the reviews to yield; None yields all. Raises InputError for a damaged file.
     """
     start = 0
     with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
-            batch.validate(full=True)  # that text is UTF-8
+            batch.validate(full=True)  # text must be valid UTF-8
             stop = start + len(batch)
             if chosen is None:
                 yield batch
@@ -110,8 +110,8 @@ def read_batches(
 
 @contextmanager
 def reading_parquet(path: Path, what: str) -> Iterator[None]:
-    """Say in one line that a file is not `what`, for which Arrow has errors of many kinds."""
-    path.stat()  # its error names the file that is not there, which Arrow's does not
+    """Turn the many errors that Arrow raises for a malformed file into InputError, "is not `what`"."""
+    path.stat()  # FileNotFoundError from here names the missing file; Arrow's error does not
     try:
         yield
     except (pa.ArrowException, OSError, OverflowError, RecursionError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Hold out reviews for validation, so that no text and no film is on both sides."""
+"""Hold out reviews so that no text, and no film, is on both sides of a split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -16,20 +16,21 @@ from sentiment.errors import InputError
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
 TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
 
-# By the split that is drawn: the parameter of its share, and the one that makes groups stay together.
+# For each split that is drawn: the parameter for its share and the parameter that keeps groups together.
 PARAMETERS = {
     "test": ("download.own.test_share", "download.own.group_column"),
     "validation": ("prepare.validation_share", "prepare.split_by"),
 }
-GREATEST_FACTOR = 2  # between the reviews drawn and asked for: the error of a figure is then at most 1.4 times another
+# Largest ratio between the reviews drawn and asked for; 2 changes the standard error of a metric by a factor of 1.4.
+GREATEST_FACTOR = 2
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
 
 class Outline(NamedTuple):
-    """What the splitting of N reviews, n of them in train and m in test, needs to know."""
+    """Data needed to split a corpus of N reviews, of which n are in train and m in test."""
 
-    splits: npt.NDArray[np.int8]  # (N,), place in SPLITS
+    splits: npt.NDArray[np.int8]  # (N,), index into SPLITS
     labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
     texts: Keys  # (n,)
     groups: Keys  # (n,)
@@ -37,7 +38,7 @@ class Outline(NamedTuple):
 
 
 def read_outline(path: Path) -> Outline:
-    """Read all of a corpus for what its splitting needs."""
+    """Read the data needed for splitting from a whole corpus."""
     parts: list[Outline] = []
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
@@ -49,7 +50,7 @@ def read_outline(path: Path) -> Outline:
 
 
 def keys_of(values: Iterable[str | None]) -> Keys:
-    """Return a key for each value. Of a million different ones, the chance that two share a key is 3e-8."""
+    """Hash each value to a 64-bit key; for a million distinct values, the probability of a collision is 3e-8."""
     digests = (
         0
         if value is None
@@ -60,7 +61,7 @@ def keys_of(values: Iterable[str | None]) -> Keys:
 
 
 def count_shared_texts(outline: Outline, most: float) -> int:
-    """Count the test reviews whose text also stands in train; raises InputError if their share is above `most`."""
+    """Count the test reviews whose text is also in train; raise InputError if their share of test exceeds `most`."""
     shared, tests = int(np.isin(outline.test_texts, outline.texts).sum()), len(outline.test_texts)
     if shared > most * tests:
         raise InputError(
@@ -78,10 +79,10 @@ def assign_splits(
     share: float,
     seed: int,
 ) -> npt.NDArray[np.int8]:
-    """Return for each of N reviews its place in SPLITS_AND_VALIDATION, (N,).
+    """Hold out validation reviews from train; return each review's split as an index into SPLITS_AND_VALIDATION, (N,).
 
-    `share` of the n that the corpus calls train are held out for validation, as `hold_out` does; `ties` are theirs.
-    Raises InputError as `report_share` does.
+    `splits` and `labels` are (N,). `hold_out` draws `share` of the n reviews in train; `ties` are the keys of those n
+    reviews, (n,) each. Raises InputError as `report_share` does.
     """
     train = np.flatnonzero(splits == TRAIN)
     held_out = hold_out(labels[train], list(ties.values()), share, seed)
@@ -94,10 +95,11 @@ def assign_splits(
 def report_share(
     held_out: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], ties: Mapping[str, Keys], share: float, split: str
 ) -> None:
-    """Print the share of N reviews that was held out for a split.
+    """Check and print the share of N reviews that was held out for a split.
 
-    `held_out` and `labels` are (N,), `ties` the keys of texts and, where they tie, of groups. Raises InputError if
-    either side lacks a label, or has less than half or more than twice as many reviews as asked for.
+    `held_out` and `labels` are (N,). `ties` holds the keys of the texts, (N,), and those of the groups if groups stay
+    together. Raises InputError if either side lacks a label, or has less than half or more than twice as many reviews
+    as asked for.
     """
     drawn, reviews = int(held_out.sum()), len(held_out)
     wanted = round(share * reviews)
@@ -118,7 +120,7 @@ def report_share(
 
 
 def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str:
-    """Say what keeps reviews together, and what to do about that."""
+    """Explain which ties prevented the requested share, and suggest a remedy."""
     said = []
     texts, groups = (
         np.unique(keys[keys != 0], return_counts=True)[1]
@@ -135,10 +137,10 @@ def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str
 
 
 def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Return which of the training reviews may be learnt from with their labels, (n,), in ascending order.
+    """Draw the training reviews whose labels are used, and return their indices, (n,), in ascending order.
 
-    `labels` is (N,). At most `count` are drawn, at random, so that of two counts the smaller's are among the greater's;
-    None takes all. Raises InputError if one of the labels is not among them.
+    `labels` is (N,). At most `count` reviews are drawn at random, or all for None. With the same seed, a smaller draw
+    is a subset of a larger one. Raises InputError if the draw lacks one of the labels.
     """
     drawn = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
     if len(np.unique(labels[drawn])) < 2:
@@ -147,13 +149,14 @@ def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) ->
 
 
 def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose a share of the reviews, (N,) bool, as near as possible to that share of each label.
+    """Hold out a share of the reviews of each label, as exactly as the ties allow; return a mask, (N,) bool.
 
-    `labels` is (N,). Each of `ties` gives every review a key (of its text, of its film) or 0; reviews that share a key
-    in any of them stay on one side, together with all that they share a key with in turn.
+    `labels` is (N,). Each array of `ties`, (N,), gives every review a key (for its text or its film), or 0 for none.
+    Reviews that share a key in any array are tied and stay on the same side, and ties are transitive.
 
-    Units of tied reviews are taken in a random order, each one if it fits under the quota of every label: single
-    reviews fill the quotas exactly. Where large units leave room, `_fill_up` comes as near as it can.
+    Sets of tied reviews (units) are visited in random order, and a unit is taken if it fits into the quota that is left
+    of every label. Units of single reviews fill the quotas exactly; where large units leave a gap, `_fill_up` narrows
+    the gap.
     """
     unit_of = _units(len(labels), ties)
     order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)
@@ -175,10 +178,10 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
 def _fill_up(
     taken: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Take or leave one unit after the other, of U, as long as that brings the draw nearer to the quotas of K labels.
+    """Bring the draw nearer to the quotas of K labels by adding or removing single units, of U, greedily.
 
-    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Of two draws
-    as near, the better one is that with more labels on both sides, as each side needs all.
+    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Between
+    draws at the same distance, the draw with more labels on both sides wins, since each side needs every label.
     """
 
     def distance(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:  # (..., K) to (...)
@@ -187,7 +190,7 @@ def _fill_up(
 
     taken, drawn = taken.copy(), sizes[taken].sum(axis=0)
     while True:
-        turned = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): what is drawn with each unit turned
+        turned = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): the draw after adding or removing each unit
         best = int(distance(turned).argmin())
         if distance(turned[best]) >= distance(drawn):
             return taken
@@ -195,9 +198,9 @@ def _fill_up(
 
 
 def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
-    """Return the number of the set of reviews that each is in, (N,), when shared keys connect them.
+    """Return the connected component of each review, (N,), in the graph that joins reviews with a common key.
 
-    Each review takes the least number of those that it shares a key with, until nothing changes.
+    Each review repeatedly takes the smallest number among the reviews that share a key with it, until nothing changes.
     """
     unit = np.arange(reviews)
     tied = [np.flatnonzero(keys) for keys in ties]
@@ -208,7 +211,7 @@ def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
             least_of_key = np.full(len(rows), reviews)
             np.minimum.at(least_of_key, key, least[rows])
             least[rows] = least_of_key[key]
-        least = least[least]  # the least of the least: long chains are done in few rounds
+        least = least[least]  # pointer jumping, so that long chains converge in few rounds
         if np.array_equal(least, unit):
             return np.unique(unit, return_inverse=True)[1]
         unit = least

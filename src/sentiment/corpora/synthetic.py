@@ -1,12 +1,12 @@
-"""The embedded corpus: short film reviews from a grammar of our own, and word vectors to match.
+"""Generate the embedded corpus: short film reviews from a small grammar, and matching word vectors.
 
-It is made so that counting words is not enough. What decides a review is the one sentence in which the reviewer gives a
-verdict. It may be negated, words away from the adjective ("At no point did the plot strike me as dull."), or turn upon
-itself ("I expected something tender, but what I got was clumsy."), and it stands anywhere among sentences that tell the
-plot and sentences that report what others thought, whose adjectives say nothing about the label. A model has to read
-whose opinion it is, and which way it is turned.
+The corpus is designed so that a bag of words is not enough. Only one sentence, the reviewer's own verdict, decides the
+label. The verdict may be negated far from its adjective ("At no point did the plot strike me as dull.") or contain a
+contrast ("I expected something tender, but what I got was clumsy."). The verdict may stand anywhere among sentences
+about the plot and sentences that report other people's opinions, whose adjectives are independent of the label. So a
+model has to learn whose opinion a sentence expresses and whether the opinion is negated.
 
-The test reviews share no sentence with the others: a sentence belongs to one side by its own digest.
+Test reviews share no sentence with the other reviews: the digest of a sentence decides on which side it may be used.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ import numpy.typing as npt
 from sentiment.corpora.reviews import Review
 from sentiment.storage.outputs import replacing
 
-# The most common first: an adjective is drawn with a probability that falls with its rank, so that the last ones are
-# rare or missing in training, and only their vectors can tell what they mean.
+# Sorted by frequency: the probability of an adjective falls with its rank, so that the last adjectives are rare or
+# missing in training and only their vectors can tell their polarity.
 POSITIVE = """
 brilliant charming clever moving tender delightful superb gripping lovely witty wonderful warm inspired thrilling
 graceful splendid touching funny elegant masterful fresh honest stirring radiant subtle poignant exquisite lively
@@ -40,7 +40,8 @@ EITHER = [word for pair in zip(POSITIVE, NEGATIVE, strict=True) for word in pair
 RANK_EXPONENT = 1.2  # Zipf's law
 ADJECTIVE_SLOTS = ("good", "bad", "either")
 
-# Whose verdict decides. {good} takes an adjective of the label's own polarity, {bad} one of the other.
+# The reviewer's verdict, which decides the label. {good} takes an adjective of the label's polarity, {bad} an
+# adjective of the opposite polarity.
 PLAIN = """
 For me the {thing} was {degree} {good}.
 I came away thinking it was {degree} {good}.
@@ -63,7 +64,7 @@ Although the first {period} is {bad}, I left the {place} sure that the whole is 
 I wanted to call the {thing} {bad}, yet to me it turned out {degree} {good}.
 I was sure that the {thing} would be {bad} and I was wrong, since I found it {degree} {good}.
 """
-# What others thought: {either} takes an adjective of either polarity, whatever the label.
+# Other people's opinions: {either} takes an adjective of either polarity, independently of the label.
 HEARSAY = """
 My {relative} called the {thing} {degree} {either}.
 The poster promised a {degree} {either} {film}.
@@ -105,12 +106,12 @@ TITLES = "Harbour Lantern Orchard Winter Mirror River Garden Bridge Island Lette
 VERDICTS, VERDICT_SHARES = (PLAIN, NEGATED, CONTRAST), (0.45, 0.3, 0.25)
 TEST_SHARE, UNSUP_SHARE = 0.25, 0.1
 REVIEWS_A_FILM = 10
-VECTOR_SEED = 6  # of the vectors, which are the same whatever the corpus's own seed
-UNKNOWN_SHARE = 0.2  # of the grammar's words, left without a vector
+VECTOR_SEED = 6  # fixed, so that the vectors do not depend on the seed of the corpus
+UNKNOWN_SHARE = 0.2  # share of the grammar's words that get no vector
 
 
 def generate_reviews(count: int, seed: int) -> Iterator[Review]:
-    """Yield `count` reviews: train and test, half of each positive, and unsup; each film stays in one split."""
+    """Yield `count` reviews for train and test, half positive each, and unsup; a film's reviews share one split."""
     random = np.random.default_rng(seed)
     counts = {"test": round(count * TEST_SHARE), "unsup": round(count * UNSUP_SHARE)}
     counts = {"train": count - sum(counts.values()), **counts}
@@ -130,7 +131,7 @@ def generate_reviews(count: int, seed: int) -> Iterator[Review]:
 
 
 def _review(random: np.random.Generator, label: int, in_test: bool) -> str:
-    """Compose one review: the verdict somewhere among hearsay and plot, now and then in two paragraphs."""
+    """Compose one review: a verdict at a random place among hearsay and plot, with an occasional paragraph break."""
     verdict = VERDICTS[random.choice(len(VERDICTS), p=VERDICT_SHARES)]
     around = [HEARSAY] * random.integers(0, 3) + [NEUTRAL] * random.integers(1, 5)
     order = [around[number] for number in random.permutation(len(around))]
@@ -141,7 +142,7 @@ def _review(random: np.random.Generator, label: int, in_test: bool) -> str:
 
 
 def _sentence(random: np.random.Generator, templates: str, label: int, in_test: bool) -> str:
-    """Fill in one of the templates, until the sentence is one of this side's."""
+    """Fill in random templates until a sentence belongs to the requested side, test or not."""
     own, other = (POSITIVE, NEGATIVE) if label else (NEGATIVE, POSITIVE)
     words = {**WORDS, "good": own, "bad": other, "either": EITHER}
     choices = templates.strip().splitlines()
@@ -153,7 +154,7 @@ def _sentence(random: np.random.Generator, templates: str, label: int, in_test: 
 
 
 def _fill(random: np.random.Generator, template: str, words: dict[str, list[str]]) -> str:
-    """Put a word in the place of each {slot}, a slot that comes twice getting two draws."""
+    """Replace each {slot} by a random word; a repeated slot gets independent draws."""
     parts = template.replace("}", "{").split("{")
     return "".join(
         _draw(random, part, words[part]) if slot else part for part, slot in zip(parts, cycle((False, True)))
@@ -161,7 +162,7 @@ def _fill(random: np.random.Generator, template: str, words: dict[str, list[str]
 
 
 def _draw(random: np.random.Generator, slot: str, words: list[str]) -> str:
-    """Draw a word: an adjective by its rank r, from 1, with probability proportional to r ** -RANK_EXPONENT."""
+    """Draw a word: an adjective of rank r, from 1, with weight r ** -RANK_EXPONENT, other words uniformly."""
     thresholds = _thresholds(len(words), RANK_EXPONENT if slot in ADJECTIVE_SLOTS else 0.0)
     return words[int(np.searchsorted(thresholds, random.random() * thresholds[-1]))]
 
@@ -176,10 +177,10 @@ def _is_of_test(sentence: str) -> bool:
 
 
 def write_vectors(path: Path, dimension: int = 100) -> None:
-    """Write vectors of most of the grammar's words, of `dimension` numbers, in GloVe's text format.
+    """Write vectors of size `dimension` for most of the grammar's words, in GloVe's text format.
 
-    Words that fill the same slot share a direction, as words of one use do in GloVe, and adjectives lean to either side
-    of one more direction by their polarity; the rest is noise.
+    Words of the same slot share a random centre, as words of similar use do in GloVe. Adjectives are shifted along one
+    further direction by their polarity. The rest is Gaussian noise.
     """
     random = np.random.default_rng(VECTOR_SEED)
     polarity = random.standard_normal(dimension)

@@ -1,1 +1,1 @@
-"""Files from HTTP servers, known by their checksums."""
+"""Downloads over HTTP, identified by checksum."""

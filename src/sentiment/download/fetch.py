@@ -1,7 +1,8 @@
-"""Fetch a remote file that is known by its content: the checksum says what, the address only where.
+"""Download a file identified by its sha256; the URL only says where to look.
 
-No server is trusted: it may be slow, break off, say one length and send another, or send something else without end. It
-gets a number of attempts, each with bounds on time and bytes, and the user one line on how the last of them ended.
+No server is trusted: a server may be slow, drop the connection, announce one length and send another, or send an
+endless stream. Each download has a fixed number of attempts, bounded in time and bytes; if all fail, the error reports
+the cause of the last failure in one line.
 """
 
 import errno
@@ -22,10 +23,10 @@ from sentiment.errors import InputError, in_short
 from sentiment.storage.outputs import says_full, sha256_of
 
 CHUNK_BYTES = 1 << 20
-PAUSE_SECONDS = 1.0  # before the second attempt; it doubles from there
+PAUSE_SECONDS = 1.0  # before the second attempt; each further pause is twice as long
 RETRYABLE_STATUS = {408, 429, 500, 502, 503, 504}
 
-# What stays as it is: of ValueError's kind are addresses that are none, and certificates that are not to be trusted.
+# Permanent failures, which are not retried. Malformed URLs and untrusted certificates raise subclasses of ValueError.
 LASTING = (ValueError, http.client.InvalidURL, FileNotFoundError, IsADirectoryError, PermissionError)
 
 
@@ -38,14 +39,14 @@ def fetch(
     timeout_seconds: float = 30.0,
     parameter: str = "the sha256",
 ) -> Path:
-    """Return `store/<sha256>`, downloading it from an http, https or file address if it is not there.
+    """Return `store/<sha256>`, downloading the file from an http, https or file URL unless it is already there.
 
-    A download that breaks off is kept as `<sha256>.part` and continued, in this run or a later one. It is tried
-    `attempts` times, with pauses that double, and takes its name only when the bytes match. An attempt ends when the
-    server is silent for `timeout_seconds`, or all but silent.
+    An interrupted download is kept as `<sha256>.part` and continued, in this run or a later one. There are up to
+    `attempts` attempts, with exponential backoff, and the file gets its final name only if its checksum matches. An
+    attempt ends when the server sends nothing, or next to nothing, for `timeout_seconds`.
 
-    Raises InputError for an address that cannot be read, a server that refuses, a file of more than `most_bytes`, and
-    bytes that do not match; `parameter` is what its message calls the checksum.
+    Raises InputError for an unsupported or unreadable URL, an HTTP error, a file of more than `most_bytes`, a full disk
+    and a wrong checksum; `parameter` names the checksum in that last message.
     """
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in WEB | {"file"}:
@@ -59,7 +60,7 @@ def fetch(
             download.go_on()
             break
         except (OSError, http.client.HTTPException, ValueError) as error:
-            cause = error.reason if isinstance(error, urllib.error.URLError) else error  # that one is only a wrapper
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error  # URLError is only a wrapper
             if says_full(error):
                 whole = "" if download.total is None else f"; the file has {download.total:,} bytes"
                 advice = "what arrived is kept, make room and run again to go on"
@@ -88,27 +89,27 @@ def _is_passing(cause: object) -> bool:
     """Tell whether another attempt may succeed."""
     if isinstance(cause, OSError) and cause.errno == errno.EROFS:
         return False
-    return not isinstance(cause, (*LASTING, str))  # some of urllib's reasons are mere words
+    return not isinstance(cause, (*LASTING, str))  # urllib gives some reasons as plain strings
 
 
 @dataclass
 class _Download:
-    """A file that is being fetched."""
+    """Download in progress."""
 
     url: str
     partial: Path
     most_bytes: int
     timeout_seconds: float
-    total: int | None = None  # bytes of the file, once a server has said so
+    total: int | None = None  # size of the file in bytes, once the server has announced one
 
     def go_on(self) -> None:
-        """Append to `partial` what is still missing, or start it anew where the server cannot continue."""
+        """Append the missing bytes to `partial`, or start over if the server ignores the requested range."""
         have = self.partial.stat().st_size if self.partial.exists() else 0
         advice = "raise download.most_bytes if that is right"
         headers = {"Range": f"bytes={have}-"} if have else {}
         with open_address(self.url, headers, self.most_bytes, self.timeout_seconds) as response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-                return  # nothing is left to send: the part is the whole file, which its checksum will tell, or another
+                return  # the server has no further bytes; the checksum will tell whether the file is right
             _check_status(response)
             start, total = _read_extent(response, have)
             if total is not None:
@@ -122,25 +123,25 @@ class _Download:
                 self.partial.open("ab" if start else "wb") as file,
                 tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
             ):
-                while chunk := response.read1(CHUNK_BYTES):  # what is there: a chunk may never be filled
+                while chunk := response.read1(CHUNK_BYTES):  # read would wait for a full chunk
                     if file.tell() + len(chunk) > self.most_bytes:
                         self.partial.unlink()
                         raise ValueError(f"the file has more than {self.most_bytes:,} bytes; {advice}")
                     file.write(chunk)
-                    file.flush()  # whoever is killed goes on from here
+                    file.flush()  # a killed process resumes from the last flushed byte
                     bar.update(len(chunk))
                 if total is not None and file.tell() < total:
                     raise ConnectionError(f"the connection closed after {file.tell():,} of {total:,} bytes")
 
 
 def _check_status(response: Any) -> None:
-    if response.status not in {None, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:  # None: a file
+    if response.status not in {None, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:  # None: a file URL
         error = ConnectionError if response.status in RETRYABLE_STATUS else ValueError
         raise error(f"HTTP Error {response.status}: {response.reason}")
 
 
 def _read_extent(response: Any, have: int) -> tuple[int, int | None]:
-    """Return at which byte of the file the response starts, and how many the file has, if that is said."""
+    """Return the position in the file, in bytes, at which the response starts, and the file's size if announced."""
     length = response.headers.get("Content-Length")
     if length is not None and not re.fullmatch("[0-9]{1,18}", length):
         raise ConnectionError(f"Content-Length must be a number of bytes; the server sent {in_short(length)}")

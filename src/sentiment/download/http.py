@@ -1,7 +1,7 @@
-"""Open addresses of the web whose servers may be slow, endless or hostile.
+"""Open HTTP URLs whose servers may be slow, endless or hostile.
 
-`urllib` alone bounds the wait for each piece of a response, and so waits for ever for one that comes byte by byte. It
-reads what comes with a redirection, without end if that has none, and follows it to FTP.
+On its own, `urllib` has a timeout for each read of the socket, so a server that sends single bytes can keep it waiting
+for ever. It also reads the whole body of a redirect, even an endless one, and follows redirects to FTP.
 """
 
 import http.client
@@ -17,17 +17,18 @@ from typing import Any
 WEB = {"http", "https"}
 REDIRECTS = {301, 302, 303, 307, 308}
 MOST_REDIRECTS = 5
-HEAD_BYTES = 1 << 20  # the most of status line and headers
-LEAST_BYTES = 1000  # within each timeout, or the server counts as silent
+HEAD_BYTES = 1 << 20  # limit on status line and headers together
+LEAST_BYTES = 1000  # to be received within each timeout; with fewer, the server counts as silent
 
 
 def open_address(url: str, headers: dict[str, str], most_bytes: int, timeout_seconds: float) -> Any:
-    """Open an http, https or file address, and return the response, whatever its status (a file's is None).
+    """Open an http, https or file URL and return the response, whatever its status (None for a file URL).
 
-    A redirection is followed to another server, but not to a file. Reading raises TimeoutError when fewer than
-    LEAST_BYTES come within `timeout_seconds`, and ConnectionError when far more comes than `most_bytes` of a body need.
+    Redirects are followed to http and https URLs, also of other hosts, but not to files. Reading the response raises
+    TimeoutError if fewer than LEAST_BYTES arrive within `timeout_seconds`, and ConnectionError if the server sends far
+    more than a body of `most_bytes` needs.
 
-    Raises OSError or HTTPException for what may pass, and ValueError for what stays as it is.
+    Raises OSError or HTTPException for failures that may be temporary, and ValueError for permanent ones.
     """
     opener = urllib.request.OpenerDirector()
     for handler in (urllib.request.ProxyHandler(), urllib.request.FileHandler(), _WebHandler(most_bytes)):
@@ -38,7 +39,7 @@ def open_address(url: str, headers: dict[str, str], most_bytes: int, timeout_sec
         if response.status not in REDIRECTS or location is None:
             return response
         response.close()
-        # A header is Latin-1, an address ASCII.
+        # A header is decoded as Latin-1, but a URL must be ASCII.
         url = urllib.parse.urljoin(url, urllib.parse.quote(location, string.punctuation, "latin-1"))
         if urllib.parse.urlsplit(url).scheme not in WEB:
             raise ValueError(f"the server redirects to {url}, which is neither https:// nor http://")
@@ -46,7 +47,7 @@ def open_address(url: str, headers: dict[str, str], most_bytes: int, timeout_sec
 
 
 class _WebHandler(urllib.request.AbstractHTTPHandler):
-    """Opens addresses of the web, and leaves all statuses to the caller."""
+    """HTTP and HTTPS handler that returns a response of any status to the caller."""
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__()
@@ -58,18 +59,18 @@ class _WebHandler(urllib.request.AbstractHTTPHandler):
         return connection
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        """Ask a server."""
+        """Send a request over HTTP."""
         return self.do_open(partial(self._connect, http.client.HTTPConnection), request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        """Ask a server that has a certificate."""
+        """Send a request over HTTPS."""
         return self.do_open(partial(self._connect, http.client.HTTPSConnection), request)
 
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that comes steadily and within bounds, its head included."""
+    """HTTP response with a minimum rate and a maximum size, for status line and headers as well as the body."""
 
     def __init__(self, most_bytes: int, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
@@ -78,14 +79,14 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self.steady)
 
     def begin(self) -> None:
-        """Read the head."""
+        """Read status line and headers, then set the limit for the body."""
         super().begin()
         self.steady.in_head = False
-        self.steady.bytes_left = 2 * self.most_bytes + HEAD_BYTES  # chunks have heads, too
+        self.steady.bytes_left = 2 * self.most_bytes + HEAD_BYTES  # twice, for the headers of chunked encoding
 
 
 class _SteadyReader(io.RawIOBase):
-    """The bytes of a connection, as long as LEAST_BYTES of them come within each timeout, and no more than allowed."""
+    """Reader of a socket that enforces at least LEAST_BYTES per timeout and at most `bytes_left` bytes in total."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self.raw, self.sock = raw, sock
@@ -96,21 +97,22 @@ class _SteadyReader(io.RawIOBase):
         self.bytes_left = HEAD_BYTES
 
     def readable(self) -> bool:
-        """Be read by a buffer."""
+        """Return True, as io.BufferedReader requires."""
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        """Read what is there, or wait for it until the deadline."""
+        """Read the available bytes into `buffer`; wait for the first one until the deadline."""
         now = time.monotonic()
         if self.bytes_since >= LEAST_BYTES:
             self.bytes_since, self.deadline = 0, now + self.timeout_seconds
-        self.sock.settimeout(max(self.deadline - now, 0.001))  # what has come is read, however late we are ourselves
+        # Positive even after the deadline: bytes that arrived while this process was busy still count.
+        self.sock.settimeout(max(self.deadline - now, 0.001))
         try:
             count = self.raw.readinto(buffer) or 0
         except TimeoutError:
             least = f"{LEAST_BYTES:,} bytes in {self.timeout_seconds:g} seconds"
             raise TimeoutError(f"the server sent fewer than {least}") from None
-        if not count and self.in_head:  # http.client would take it for the end of the headers
+        if not count and self.in_head:  # http.client would take this for the end of the headers
             raise ConnectionError("the connection closed within the headers")
         self.bytes_since += count
         self.bytes_left -= count

@@ -1,1 +1,1 @@
-"""Outputs that appear whole or not at all, files of tensors, archives from elsewhere."""
+"""Atomic outputs, tensor files and untrusted archives."""

@@ -1,6 +1,7 @@
-"""Archives from elsewhere, read within limits: whatever they say of themselves, they fill neither memory nor disk.
+"""Read untrusted tar and zip archives within limits on memory and size.
 
-Nothing is unpacked to disk. Members are read as streams, and what is counted is what really comes out of them.
+Nothing is unpacked to disk. Members are read as streams, and the limits apply to the bytes actually decompressed, not
+to the sizes that the archive declares.
 """
 
 import gzip
@@ -21,41 +22,43 @@ from typing import Never
 from sentiment.errors import InputError, in_short
 
 READ_BYTES = 1 << 18
-TEXT_BYTES = 1 << 24  # the most of a text, which is read into memory
-TEXTS_BYTES = 1 << 29  # and of all texts
-HEADER_BYTES = 1 << 20  # the most of what stands in front of a tar file's member, and of a zip file's directory
+TEXT_BYTES = 1 << 24  # limit on a single text, which is read into memory
+TEXTS_BYTES = 1 << 29  # limit on all texts of an archive together
+HEADER_BYTES = 1 << 20  # limit on the extended headers of a tar member, and on the directory of a zip file
 
 FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 PROPERTIES = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}
-HEEDED = {b"path", b"size"}  # of all properties
-LENGTH_DIGITS = 7  # of a property: as many as HEADER_BYTES has
-METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # those of which Python inflates no more at a time than it is told
-IS_ENCRYPTED = 1  # the flag in a zip file's directory
-ENTRY_BYTES = 30  # the least in front of a zip file's member
+HEEDED = {b"path", b"size"}  # all other properties are ignored
+LENGTH_DIGITS = 7  # of a property's length field: as many digits as HEADER_BYTES has
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # zipfile bounds its output per read only for these
+IS_ENCRYPTED = 1  # flag bit in a zip directory entry
+ENTRY_BYTES = 30  # size of the smallest local header of a zip member
 
-# Besides an error of its own zipfile lets pass what it stumbles over: numbers, offsets, versions of the format.
+# zipfile raises BadZipFile for the damage that it recognizes; a wrong number, offset or format version in the file
+# raises any of the others.
 DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ArithmeticError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that an archive may hold."""
+    """Upper bounds on an archive."""
 
-    members: int  # count, headers and folders included
-    member_bytes: int  # of one member, unpacked
-    unpacked_bytes: int  # of all that is read
+    members: int  # number of members, headers and folders included
+    member_bytes: int  # unpacked size of a single member
+    unpacked_bytes: int  # total size of the data read from the archive
 
 
 def tar_texts(archive: Path, limits: Limits) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield, front to back, each file of a `.tar.gz`: its name below the top folder, and what reads it as UTF-8.
+    """Yield each file of a `.tar.gz` in archive order: its name below the top folder, and a function to read its text.
 
-    A text is read, if at all, before the next file is asked for; the others are passed over.
+    The function decodes the text as UTF-8 and must be used, if at all, before the next file is requested. The content
+    of all other files is skipped.
 
-    `tarfile` takes properties in front of a member into memory whole, at any length and any depth, and ends in silence
-    at a header that is damaged. So it only makes sense of single headers here, and their order is followed below.
+    `tarfile` would load extended headers of any size and nesting depth into memory and stop silently at a damaged
+    header. Therefore `tarfile` only parses single headers here, and this module walks from one header to the next.
 
-    Raises InputError for an archive that is damaged or truncated or beyond its limits, and for a member that is neither
-    file nor folder, whose path leads out of the archive's folder or whose name or text is not UTF-8.
+    Raises InputError for an archive that is damaged, truncated or over its limits, and for a member that is neither a
+    file nor a folder, whose path leads out of the archive's folder, or whose name or text is not UTF-8.
     """
     with gzip.open(archive) as file:
         stream = _Stream(archive, file, limits.unpacked_bytes)
@@ -67,19 +70,19 @@ def tar_texts(archive: Path, limits: Limits) -> Iterator[tuple[str, Callable[[],
                 end = stream.position + _padded(member.size)
                 yield name, partial(_read_text, stream, member)
                 stream.skip_to(end)
-        while stream.read(READ_BYTES):  # up to gzip's own checksum, which stands behind the last member
+        while stream.read(READ_BYTES):  # read up to gzip's checksum
             pass
 
 
 class _Stream:
-    """What a gzip file inflates to, read front to back and no further than a limit."""
+    """Sequential reader of the decompressed bytes of a gzip file, up to a limit."""
 
     def __init__(self, archive: Path, file: gzip.GzipFile, most_bytes: int) -> None:
         self.archive, self.file, self.most_bytes = archive, file, most_bytes
         self.position = self.text_bytes = 0
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, fewer at the end."""
+        """Return the next `size` bytes, or fewer at the end of the stream."""
         try:
             block = self.file.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -90,20 +93,20 @@ class _Stream:
         return block
 
     def take(self, size: int) -> bytes:
-        """Return the next bytes, all of them."""
+        """Return exactly the next `size` bytes; raise InputError if the stream ends before that."""
         block = self.read(size)
         if len(block) < size:
             _refuse_damaged(self.archive, "it ends within a member")
         return block
 
     def skip_to(self, position: int) -> None:
-        """Read on, and keep nothing."""
+        """Read and discard all bytes up to a position."""
         while self.position < position:
             self.take(min(READ_BYTES, position - self.position))
 
 
 def _tar_members(stream: _Stream, limits: Limits) -> Iterator[tarfile.TarInfo]:
-    """Yield each member that is not merely the properties of the next."""
+    """Yield each member except extended headers, whose properties are applied to the member that follows them."""
     properties: dict[bytes, bytes] = {}
     count = 0
     while any(header := stream.take(tarfile.BLOCKSIZE)):  # a block of zeros ends the archive
@@ -125,7 +128,7 @@ def _tar_members(stream: _Stream, limits: Limits) -> Iterator[tarfile.TarInfo]:
 
 
 def _read_properties(stream: _Stream, member: tarfile.TarInfo) -> dict[bytes, bytes]:
-    """Return what is said of the next member: "length key=value" lines of POSIX, or a long name of GNU tar."""
+    """Read the properties of the next member from "length key=value" lines of POSIX or a long name of GNU tar."""
     if _checked(member.size) > HEADER_BYTES:
         _refuse(stream.archive, f"has more than {HEADER_BYTES:,} bytes in front of a member")
     content = stream.take(_padded(member.size))[: member.size]
@@ -142,22 +145,22 @@ def _read_properties(stream: _Stream, member: tarfile.TarInfo) -> dict[bytes, by
         if key in HEEDED:
             properties[key] = value
         start = end
-    return {} if member.type == tarfile.XGLTYPE else properties  # global ones, a commit's name say, are of no file
+    return {} if member.type == tarfile.XGLTYPE else properties  # global properties belong to no member
 
 
 def _checked(size: int) -> int:
-    if size < 0:  # which the format can say
+    if size < 0:  # the tar format can express negative sizes
         raise ValueError(f"a member of {size:,} bytes")
     return size
 
 
 def _padded(size: int) -> int:
-    """Return the bytes of whole blocks that hold so many bytes."""
+    """Round a size up to whole tar blocks, in bytes."""
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
 def _safe_name(archive: Path, member: tarfile.TarInfo) -> str:
-    """Return the member's path below the archive's top folder, or refuse what no honest archive has."""
+    """Return the member's path below the archive's top folder; raise InputError for an unsafe or malformed member."""
     try:
         member.name.encode()
     except UnicodeEncodeError as error:
@@ -183,7 +186,7 @@ def _read_text(stream: _Stream, member: tarfile.TarInfo) -> str:
 
 
 def zip_names(archive: Path, limits: Limits) -> list[str]:
-    """Return the names of a zip file's members, as it spells them."""
+    """Return the names of a zip file's members as spelt in its directory."""
     with _open_zip(archive, limits) as opened:
         return opened.namelist()
 
@@ -191,8 +194,8 @@ def zip_names(archive: Path, limits: Limits) -> list[str]:
 def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
     """Yield the content of a zip file's member in blocks.
 
-    Raises InputError for a file that is damaged or beyond its limits or whose members share bytes, and for a member
-    that is encrypted, compressed in another way than usual, or not of the size that the file says.
+    Raises InputError for a file that is damaged, over its limits or has overlapping members, and for a member that is
+    encrypted, neither stored nor deflated, or not of its declared size.
     """
     with _open_zip(archive, limits) as opened:
         member = opened.getinfo(name)
@@ -201,7 +204,7 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
         if member.compress_type not in METHODS:
             method = f"{member.compress_type}; it must be 0, stored, or 8, deflated"
             raise InputError(f"{archive}: the member {in_short(name)} is compressed by method {method}")
-        declared, member.file_size = member.file_size, sys.maxsize  # zipfile would end there in silence
+        declared, member.file_size = member.file_size, sys.maxsize  # zipfile would stop silently at the declared size
         size = 0
         with opened.open(member) as file:
             while block := file.read(READ_BYTES):
@@ -217,7 +220,7 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
 
 @contextmanager
 def _open_zip(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file whose directory is within limits, and tell what is wrong with it here or while it is read."""
+    """Open a zip file whose directory is within limits; turn errors of zipfile, also while reading, into InputError."""
     with _ShortReads(io.FileIO(archive)) as file:
         try:
             with zipfile.ZipFile(file) as opened:
@@ -237,10 +240,10 @@ def _open_zip(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
 
 
 class _ShortReads(io.BufferedReader):
-    """A file that is never read further in one piece than a directory may reach, since zipfile reads that whole."""
+    """File that refuses single reads of more than HEADER_BYTES, since zipfile reads the whole directory at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes; raise BadZipFile for a larger request than HEADER_BYTES."""
         if size is not None and size > HEADER_BYTES:
             raise zipfile.BadZipFile(f"its directory has {size:,} bytes, more than {HEADER_BYTES:,}")
         return super().read(size)

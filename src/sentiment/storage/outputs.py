@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Write files and folders atomically, and read JSON and CSV with checks."""
 
 import csv
 import errno
@@ -15,7 +15,8 @@ from sentiment.errors import InputError, in_short
 
 Settings = TypeVar("Settings")
 
-# What may stand in JSON for a field of a dataclass, by the field's type. To Python true is an int as well.
+# The JSON values allowed for a dataclass field, by the field's type: a description and a predicate.
+# The predicates for numbers compare the exact type because a bool is an int in Python.
 ALLOWED: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number of 1 or more", lambda value: type(value) is int and value >= 1),
@@ -31,24 +32,24 @@ ALLOWED: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or folder to, and rename it to `path` on success.
+    """Yield a temporary path in the same folder to write a file or folder to, and rename it to `path` on success.
 
-    What stood at `path` is never written into: it may be a read-only link into a cache. On an error the
-    unfinished output is removed and `path` is left as it was; InputError is raised if there was no room for it.
+    The existing file at `path` is never opened for writing, since it may be a read-only link into DVC's cache. On an
+    error the unfinished output is removed and `path` is left as it was. Raises InputError if the disk is full.
     """
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(partial)
     try:
         yield partial
-        if path.is_dir():  # a rename cannot put a folder in the place of one that is not empty
+        if path.is_dir():  # a rename cannot replace a folder that is not empty
             remove(path)
         partial.replace(path)
     except BaseException as error:
         try:
             remove(partial)
         finally:
-            remove(partial)  # the rest, if a signal came meanwhile
+            remove(partial)  # finish the removal if a signal interrupted the first call
         if says_full(error):
             free = shutil.disk_usage(path.parent).free
             advice = "make room and run the same command again"
@@ -57,13 +58,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def says_full(error: BaseException) -> bool:
-    """Tell whether an error is for want of room; those of safetensors and of SQLite, in DVCLive, say it in words."""
+    """Tell whether an error means a full disk; safetensors and SQLite (in DVCLive) say so only in the message."""
     words = ("No space left on device", "disk is full", "disk I/O error")
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(said in str(error) for said in words)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
+    """Remove a file or folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -71,14 +72,14 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys, so that equal values give equal bytes; NaN and infinity are refused."""
+    """Write JSON with sorted keys, so that equal values give equal bytes; raise ValueError for NaN and infinity."""
     with replacing(path) as partial:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; raises ValueError if it is not valid, and for an object that repeats a key."""
+    """Parse JSON; raise ValueError for invalid JSON and for an object with a repeated key."""
     return json.loads(text, object_pairs_hook=_distinct_pairs)
 
 
@@ -89,7 +90,7 @@ def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
-    """Return the first name that is given twice, of which a reader by name would keep the last value only."""
+    """Return the first repeated name, or None; a dict built from repeated names would keep only the last value."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -99,9 +100,10 @@ def first_repeated(names: Iterable[str]) -> str | None:
 
 
 def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
-    """Read a JSON object of these keys.
+    """Read a JSON object with exactly the given keys.
 
-    Raises FileNotFoundError if there is no file, and InputError, "is not `what`", if the file holds anything else.
+    Raises FileNotFoundError if there is no file, and InputError, "is not `what`", for an unreadable file or any other
+    content.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
@@ -119,7 +121,7 @@ def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
 
 
 def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) -> Settings:
-    """Make a dataclass of what stood for it in a JSON file, each value of its very type; raises InputError as above."""
+    """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type."""
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(saved, dict) or saved.keys() != types.keys():
         raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {in_short(saved)}")
@@ -131,7 +133,7 @@ def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) ->
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hexadecimal."""
+    """Return the hexadecimal sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -145,7 +147,7 @@ def write_csv(path: Path, table: Mapping[str, Sequence[object]]) -> None:
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """Read columns of CSV, or of TSV if the file's name says so; raises ValueError if two have the same name."""
+    """Read the columns of a CSV file, or TSV if the suffix is .tsv; raise ValueError for a repeated column name."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
     if (repeated := first_repeated(header)) is not None:
@@ -154,7 +156,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 
 
 def place(source: Path, path: Path) -> None:
-    """Put a file in a second place, without a second copy of its bytes where the file system allows."""
+    """Hard-link a file to a second path, or copy it where the file system has no hard links."""
     with replacing(path) as partial:
         try:
             partial.hardlink_to(source)

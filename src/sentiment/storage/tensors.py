@@ -1,4 +1,4 @@
-"""Files of named tensors, without pickle."""
+"""Read and write named tensors as safetensors files, never as pickles."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors of any names and dtypes.
+    """Read all tensors of a safetensors file, whatever their names and dtypes.
 
-    Raises FileNotFoundError if there is no file, and InputError if the file holds anything else.
+    Raises FileNotFoundError if there is no file, and InputError if the file is not in safetensors format.
     """
-    path.stat()  # its error names the missing file, unlike the error of safetensors
+    path.stat()  # FileNotFoundError from here names the missing file; the error of safetensors does not
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -32,22 +32,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _looks_pickled(path: Path) -> bool:
-    """Tell whether a file that holds no tensors begins as those of `torch.save` and `pickle.dump` do."""
+    """Tell whether a file that is not safetensors starts like the output of `torch.save` or `pickle.dump`."""
     with path.open("rb") as file:
         start = file.read(4)
-    # A file of tensors begins with the length of its header, which may be 0x80 and some zeros.
+    # A pickle starts with 0x80 and its protocol number. A safetensors file starts with the length of its header, which
+    # can be 0x80 too, but is followed by zeros.
     return start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[2:3] != b"\0")
 
 
 def load_tensors(path: Path, dtypes: dict[str, torch.dtype]) -> dict[str, Tensor]:
-    """Read tensors of exactly these names and dtypes; raises InputError if the file holds anything else."""
+    """Read a tensor file; raise InputError unless its names and dtypes are exactly those of `dtypes`."""
     tensors = read_tensors(path)
     check_dtypes(path, tensors, dtypes)
     return tensors
 
 
 def check_dtypes(path: Path, tensors: dict[str, Tensor], dtypes: dict[str, torch.dtype]) -> None:
-    """Raise InputError unless the tensors read from a file are of exactly these names and dtypes."""
+    """Raise InputError unless the names and dtypes of the tensors read from a file are exactly those of `dtypes`."""
     found = {name: tensor.dtype for name, tensor in tensors.items()}
     if found != dtypes:
         raise InputError(f"{path}: must hold the tensors {dtypes}; got {found}")

@@ -1,1 +1,1 @@
-"""spaCy's tokens, and word vectors in GloVe's text format."""
+"""Tokenization with spaCy, and word vectors in GloVe's text format."""

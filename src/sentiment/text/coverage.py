@@ -1,4 +1,4 @@
-"""Tell whether word vectors are of the same words as the training text, and if not, why."""
+"""Check that word vectors cover the training text, and diagnose the cause if they do not."""
 
 import re
 import unicodedata
@@ -11,12 +11,12 @@ from sentiment.storage.archives import Limits
 from sentiment.text.glove import read_words
 
 SHOWN_WORDS = 3
-ENOUGH = 0.5  # share of a text's words: where a repair covers so many, it is named, whatever the bound
-GREATEST_UNREADABLE = 0.1  # share of a file's words that are not UTF-8; glove.840B has a few
+ENOUGH = 0.5  # share of a text's words; a repair that covers this many is suggested even below the required coverage
+GREATEST_UNREADABLE = 0.1  # tolerated share of a file's words that are not UTF-8; glove.840B has a few
 
 
 class Repair(NamedTuple):
-    """A way in which all words of a file may be spelt differently from those of the text."""
+    """Systematic difference in spelling between the file and the text, and its remedy."""
 
     spell_alike: Callable[[str], str]
     cause: str
@@ -45,10 +45,10 @@ REPAIRS = (
 def check_coverage(
     path: Path, dimension: int, limits: Limits, counts: Mapping[str, int], found: Collection[str], least: float
 ) -> None:
-    """Raise InputError with the likely cause where a smaller share than `least` of a text's words has a vector.
+    """Raise InputError with the likely cause if less than a share `least` of a text's words has a vector.
 
-    `counts` has the tokens of the text's vocabulary, and `found` those that have a vector. Only tokens with a letter
-    count: punctuation and numbers are the same in many languages.
+    `counts` maps the tokens of the vocabulary to their frequency; `found` are the tokens with a vector. Only
+    tokens with a letter count, since punctuation and numbers are the same in many languages.
     """
     words = {token: count for token, count in counts.items() if any(map(str.isalpha, token))}
     with_vector = set(found)
@@ -64,7 +64,7 @@ def check_coverage(
 
 
 def _share(words: Mapping[str, int], covered: Collection[str]) -> float:
-    """Return which share of a text with these counts of words is covered; 1 where there is no word."""
+    """Return the covered share of a text, from the counts of its words; 1 for a text without words."""
     total = sum(words.values())
     return sum(count for word, count in words.items() if word in covered) / total if total else 1.0
 
@@ -72,9 +72,9 @@ def _share(words: Mapping[str, int], covered: Collection[str]) -> float:
 def _find_cause(
     path: Path, dimension: int, limits: Limits, words: Mapping[str, int], without: Sequence[str], least: float
 ) -> str:
-    """Read the words of the file, find the repair after which most of the text is covered, and say what to do."""
+    """Find the first repair that would cover enough of the text, and describe the likely cause and its remedy."""
     wanted = [set(map(repair.spell_alike, words)) for repair in REPAIRS]
-    matches: list[dict[str, str]] = [{} for _ in REPAIRS]  # from the spelling that is alike to the file's
+    matches: list[dict[str, str]] = [{} for _ in REPAIRS]  # from the normalized spelling to the file's spelling
     first: list[str] = []
     rows = unreadable = 0
     for row in read_words(path, dimension, limits):

@@ -1,7 +1,7 @@
-"""Read the rows that are wanted from word vectors in GloVe's text format, plain or zipped.
+"""Read selected word vectors from a file in GloVe's text format, plain or zipped.
 
-Pennington, Socher and Manning (2014), GloVe: Global Vectors for Word Representation, EMNLP. A line is a word and its
-numbers, separated by single spaces.
+Pennington, Socher and Manning (2014), GloVe: Global Vectors for Word Representation, EMNLP. Each line holds a word and
+its numbers, separated by single spaces.
 """
 
 import re
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from sentiment.errors import InputError
 from sentiment.storage.archives import READ_BYTES, Limits, zip_blocks, zip_names
 
-ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second one: a zip file without members
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second magic number is that of a zip file without members
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-LINE_BYTES = 1 << 20  # far more than any row has
+LINE_BYTES = 1 << 20  # far more than any valid row needs
 SHOWN_NAMES = 5
 SHOWN_BYTES = 40
 
-# Files that are taken for vectors, by their first bytes, in lower case; and what to do about each.
+# Other formats that users supply by mistake, by their first bytes in lower case, and the remedy for each.
 OTHER_FORMATS = {
     b"\x1f\x8b": "is compressed by gzip; unpack it, with gunzip",
     b"bzh9": "is compressed by bzip2; unpack it, with bunzip2",
@@ -39,28 +39,29 @@ OTHER_FORMATS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the file; fetch it with git lfs pull",
 }
 TAR_MAGIC, TAR_OFFSET = b"ustar", 257
-BINARY_BYTES = 1 << 12  # floats of so many bytes have a zero byte, text has none
+BINARY_BYTES = 1 << 12  # binary floats contain a zero byte within this length; text contains none
 
 
 class WordVectors(NamedTuple):
-    """The vectors of the wanted words that the file has."""
+    """Vectors of the requested words that occur in the file."""
 
     words: list[str]
-    matrix: npt.NDArray[np.float32]  # (words, E)
-    rows: int  # rows in the file
-    repeated: int  # rows of a wanted word that had come before: the first one counts
+    matrix: npt.NDArray[np.float32]  # (number of words, E)
+    rows: int  # number of rows in the file
+    repeated: int  # number of rows that repeat a requested word, whose first row is used
 
 
 def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limits) -> WordVectors:
-    """Read the vectors of `wanted` words; of the other rows only the number of fields is looked at.
+    """Read the vectors of the `wanted` words; for all other rows, check only the number of fields.
 
-    In a zip file the member is the one named `*.<dimension>d.txt`, or the only one; folders and what macOS adds are
-    passed over. So are a byte order mark and the header line of word2vec's text format ("400000 100"). A word may
-    hold spaces, as some of glove.840B do. Words are compared as bytes, so that a word that is not UTF-8 is merely one
-    that nobody wants.
+    In a zip file, reads the member named `*.<dimension>d.txt`, or the only member; folders, hidden files and the files
+    that macOS adds are ignored. Skips a byte order mark and the header line of word2vec's text format ("400000 100").
+    A word may contain spaces, as some words of glove.840B do. Words are compared as bytes, so that a word that is not
+    UTF-8 matches none of the wanted words and does no harm.
 
-    Raises InputError, with the line, for a row that is too short or too long or has other spaces, a number that is not
-    one or not finite, a file in another format, and a zip file that `zip_blocks` refuses.
+    Raises InputError, with the line number, for a row with too few or too many fields or with misplaced spaces and for
+    a field that is not a finite number. Raises InputError also for a file in another format or without vectors, and
+    for a zip file that `zip_blocks` refuses.
     """
     missing = {word.encode(): word for word in wanted}
     found: dict[bytes, str] = {}
@@ -90,7 +91,7 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limi
 
 
 def read_words(path: Path, dimension: int, limits: Limits) -> Iterator[bytes]:
-    """Yield the word of each row of a file that `read_vectors` has read."""
+    """Yield the word of each row, as bytes, from a file that `read_vectors` has already checked."""
     [(name, blocks)] = _texts(path, limits, dimension)
     for block in _whole_lines(name, blocks):
         for line in block.splitlines():
@@ -98,9 +99,9 @@ def read_words(path: Path, dimension: int, limits: Limits) -> Iterator[bytes]:
 
 
 def check_beginning(path: Path, limits: Limits) -> None:
-    """Raise InputError for a file whose first rows are not words with equally many numbers, whatever the dimension.
+    """Raise InputError unless each of the file's first rows is a word and the same count of numbers.
 
-    In a zip file all members named `*.<dimension>d.txt` are looked at, or the only one.
+    In a zip file, checks all members named `*.<dimension>d.txt`, or the only member.
     """
     for name, blocks in _texts(path, limits):
         lines = next(_whole_lines(name, blocks), b"").split(b"\n")[:-1]
@@ -117,7 +118,7 @@ def check_beginning(path: Path, limits: Limits) -> None:
 
 
 def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the text in blocks that end where a line does."""
+    """Regroup blocks of text so that each block ends at the end of a line."""
     rest = b""
     for block in blocks:
         lines, newline, rest = (rest + block).rpartition(b"\n")
@@ -130,7 +131,7 @@ def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
-    """Yield where each line of a block begins, and whether it has as many spaces as a word and its numbers need."""
+    """Yield the offset of each line in a block, and whether the line has exactly `dimension` spaces."""
     characters = np.frombuffer(block, dtype=np.uint8)
     starts = np.append(0, np.flatnonzero(characters == ord("\n"))[:-1] + 1)
     spaces = np.add.reduceat(characters == ord(" "), starts, dtype=np.int32)
@@ -138,9 +139,9 @@ def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
 
 
 def _texts(path: Path, limits: Limits, dimension: int | None = None) -> list[tuple[str, Iterator[bytes]]]:
-    """Return names and blocks of the texts, of which there is one for a given dimension.
+    """Return the name and the blocks of each text in a file; for a given dimension, there is exactly one text.
 
-    Zipped or not is told by content: the file may bear any name.
+    Zip files are recognized by content, since the file may have any name.
     """
     with path.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC[0])) in ZIP_MAGIC
@@ -157,7 +158,7 @@ def _plain_blocks(path: Path) -> Iterator[bytes]:
 
 
 def _text_blocks(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the blocks of a text without its byte order mark, or refuse one that is in another format."""
+    """Yield the blocks of a text without its byte order mark; raise InputError for a file in another format."""
     first = next(blocks, b"")
     for magic, what in OTHER_FORMATS.items():
         if first[: len(magic)].lower() == magic:
@@ -173,7 +174,7 @@ def _text_blocks(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _members(path: Path, members: list[str], dimension: int | None) -> list[str]:
-    """Return the one member of a dimension, or, for None, the only member or all that have theirs in their names."""
+    """Return the only member, or the member of a dimension; for None, all members that name a dimension."""
     files = [name for name in members if not re.search(r"/$|^__MACOSX/|(^|/)\.", name)]  # the last: hidden files
     of_dimension = {name: found[1] for name in files if (found := re.search(r"\.(\d+)d\.txt$", name))}
     if len(files) == 1:
@@ -189,7 +190,7 @@ def _members(path: Path, members: list[str], dimension: int | None) -> list[str]
 
 
 def _divide(line: bytes, dimension: int, where: str, is_first: bool = False) -> tuple[bytes, list[bytes]]:
-    """Divide a row into its word and its numbers."""
+    """Split a row into its word and its numbers; raise InputError for a malformed row."""
     line = line.removesuffix(b"\r")
     word, *values = line.rsplit(b" ", dimension)
     if len(values) != dimension or word.endswith(b" ") or (b" " in word and _is_number(word.rsplit(b" ", 1)[1])):
@@ -199,7 +200,7 @@ def _divide(line: bytes, dimension: int, where: str, is_first: bool = False) -> 
 
 
 def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
-    """Describe how a line differs from a row; the first one may show that the whole file has another dimension."""
+    """Describe why a line is not a valid row; the first line may show that the whole file has another dimension."""
     in_header, count = _dimension_in_header(line), _count_numbers(line)
     if is_first and in_header is not None:
         return f"the file's header says {in_header} numbers; set prepare.dimension: {in_header}"
@@ -215,7 +216,7 @@ def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
 
 
 def _count_numbers(line: bytes) -> int:
-    """Count the numbers at the end of a row; the first field is the word."""
+    """Count the numbers at the end of a row, never counting the first field, which is the word."""
     fields = line.split()[1:]
     return next((count for count, field in enumerate(reversed(fields)) if not _is_number(field)), len(fields))
 
@@ -229,7 +230,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _dimension_in_header(line: bytes) -> int | None:
-    """Return the dimension that a header line of word2vec's text format says, or None for another line."""
+    """Return the dimension in a header line of word2vec's text format, or None for any other line."""
     found = re.fullmatch(rb"[0-9]{1,18} ([0-9]{1,9}) ?\r?", line)
     return int(found[1]) if found else None
 
@@ -239,7 +240,7 @@ def _parse(values: list[bytes], where: str) -> npt.NDArray[np.float32]:
         numbers = np.array([float(value) for value in values])
     except ValueError as error:
         raise InputError(f"{where}: every field after the word must be a number; {error}") from error
-    with np.errstate(over="ignore"):  # what is too great for float32 becomes infinite and is refused with it
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite and is refused below
         vector = numbers.astype(np.float32)
     if not np.isfinite(vector).all():
         raise InputError(f"{where}: every number must be finite; got NaN or infinity")

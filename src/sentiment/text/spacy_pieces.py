@@ -1,13 +1,14 @@
-r"""Cut pieces of text into tokens as spaCy's English tokenizer does, asking it about few of them.
+r"""Tokenize pieces of text exactly as spaCy's English tokenizer does, with far fewer calls of spaCy.
 
-A piece is what stands between two single spaces: "great:)" is one, and so is "end.\n\nNext". What spaCy does with a
-piece depends on nothing around it, but for what `Cutter.meetings` finds.
+A piece is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy tokenizes a piece
+independently of the surrounding text, except where `Cutter.meetings` finds otherwise.
 
-Nor does it depend on most of its letters. spaCy has special cases (contractions, abbreviations, emoticons), which are
-given letter by letter. Its other rules ask of an ASCII letter only whether it is upper or lower case, unless it stands
-after a digit, a dollar or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is cut as "(Qqqq)," is. That
-is its *shape*: letters of one case in a row become a stand-in, at most three times, unless they are in a special case.
-There are far fewer shapes than pieces. A test reads all this off spaCy's own regular expressions.
+The tokens do not depend on most of the letters of a piece either. spaCy lists special cases (contractions,
+abbreviations, emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter
+follows a digit, a dollar sign or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is tokenized like
+its *shape*, "(Qqqq),". In a shape, each run of letters of the same case is replaced by at most three stand-in letters,
+unless the run is part of a special case. There are far fewer shapes than pieces. A test derives all of this from
+spaCy's own regular expressions.
 """
 
 import re
@@ -28,32 +29,32 @@ from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix
 from spacy.vocab import Vocab
 
 LETTERS = re.compile("[A-Za-z]+")
-LONGEST_PIECE = 60  # characters; others get no shape and are not remembered
+LONGEST_PIECE = 60  # characters; longer pieces get no shape and are not cached
 PLAIN = f"^[!-#%-/:-~]{{1,{LONGEST_PIECE}}}$"  # printable ASCII without digits and "$"
-LONGEST_RUN = 3  # of stand-ins: spaCy tells one letter from two from more, up to a limit of 63
-REMEMBERED = 60_000  # shapes, and other pieces, of which the tokens are kept; about 25 MB
+LONGEST_RUN = 3  # of stand-ins: spaCy distinguishes one, two and more letters, up to a limit of 63
+REMEMBERED = 60_000  # cache size, in shapes and other pieces; about 25 MB
 
-# For each byte, the case of the letter it is (0: it is none), and what it becomes in a shape.
+# For each byte: its case (1 lower, 2 upper, 0 not a letter), and its replacement in a shape.
 CASE, SHAPE = np.zeros(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
 for number, (letters, stand_in) in enumerate([(string.ascii_lowercase, "q"), (string.ascii_uppercase, "Q")], start=1):
     CASE[list(letters.encode())], SHAPE[list(letters.encode())] = number, ord(stand_in)
 
 
 class NumberedTokens(NamedTuple):
-    """The tokens of N texts, each distinct token numbered."""
+    """Dictionary-encoded tokens of N texts."""
 
     types: pa.StringArray
-    ids: pa.ListArray  # N lists of int32, numbers into `types`
+    ids: pa.ListArray  # N lists of int32, indices into `types`
 
     def add(self, texts: Sequence[Sequence[str]]) -> "NumberedTokens":
-        """Return the same and after it some more texts, given by their tokens."""
+        """Return a copy with further texts, given as lists of tokens, appended."""
         words = pa.array(chain.from_iterable(texts), pa.string())
-        types = pa.concat_arrays([self.types, words]).dictionary_encode()  # the known ones keep their numbers
+        types = pa.concat_arrays([self.types, words]).dictionary_encode()  # known types keep their numbers
         more = pa.ListArray.from_arrays(end_to_end([len(words) for words in texts]), types.indices[len(self.types) :])
         return NumberedTokens(types.dictionary, pa.concat_arrays([self.ids, more]))
 
     def lower(self) -> "NumberedTokens":
-        """Return the same with each token in lower case."""
+        """Return a copy with each token in lower case."""
         types = pa.array([word.lower() for word in self.types.to_pylist()], pa.string()).dictionary_encode()
         return NumberedTokens(
             types.dictionary, pa.ListArray.from_arrays(self.ids.offsets, types.indices.take(self.ids.values))
@@ -61,7 +62,7 @@ class NumberedTokens(NamedTuple):
 
 
 class Cutter:
-    """The tokenizer of `spacy.blank("en")`, which is that of the trained English pipelines."""
+    """Tokenizer of `spacy.blank("en")`, which the trained English pipelines use too, with a cache by shape."""
 
     def __init__(self) -> None:
         english: Any = English.Defaults
@@ -73,7 +74,7 @@ class Cutter:
             "url_match": english.url_match,
         }
         specials = english.tokenizer_exceptions
-        # A vocabulary of its own, which computes no attributes of each new word, makes spaCy twice as fast.
+        # spaCy is twice as fast with an empty vocabulary, which computes no lexical attributes for each new word.
         self._vocab = Vocab()
         self._tokenizer = Tokenizer(self._vocab, rules=specials, max_cache_size=0, **affixes)
         self._remembered_words = lru_cache(REMEMBERED)(self._words)
@@ -86,16 +87,17 @@ class Cutter:
             self._may_meet[self._lasts.index(last), self._firsts.index(first)] = True
 
     def _halve(self, by_affixes: Tokenizer, specials: Iterable[str]) -> dict[tuple[str, str], set[tuple[str, str]]]:
-        """Return the halves of special cases between which a space may stand, by the tokens before and after it.
+        """Split special cases where a space might divide them; return the halves by the tokens before and after it.
 
-        spaCy looks through the tokens of a whole text for the special cases that its other rules would cut.
+        The halves matter because spaCy searches the tokens of a whole text for the special cases that its affix rules
+        would split.
         """
         found = {
             special: [token.text for token in by_affixes(special)]
             for special in specials
             if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
         }
-        # What a token may be now: itself, or the end of what a special case has put in the place of others.
+        # In the final tokens, a token may have been replaced by the first or last token of another special case.
         put = {special: self._words(special) for special in found}
         lasts, firsts = defaultdict(set), defaultdict(set)
         for special, tokens in found.items():
@@ -110,15 +112,15 @@ class Cutter:
         return dict(halves)
 
     def words(self, texts: Sequence[str]) -> list[list[str]]:
-        """Return the tokens of each text, as spaCy gives them."""
-        with self._vocab.memory_zone():  # without it spaCy keeps every word that it has ever seen
+        """Tokenize each text with spaCy."""
+        with self._vocab.memory_zone():  # without a memory zone spaCy keeps every word that it has ever seen
             return [self._remembered_words(text) if len(text) <= LONGEST_PIECE else self._words(text) for text in texts]
 
     def _words(self, text: str) -> list[str]:
         return [token.text for token in self._tokenizer(text)]
 
     def cut(self, pieces: pa.StringArray) -> NumberedTokens:
-        """Return the tokens of distinct pieces, (N,), each of them taken by itself."""
+        """Tokenize distinct pieces, (N,), each in isolation."""
         plain = pc.match_substring_regex(pieces, PLAIN)
         words, counts = self._cut_plain(pieces.filter(plain))
         others = self.words(pieces.filter(pc.invert(plain)).to_pylist())
@@ -129,9 +131,9 @@ class Cutter:
         return NumberedTokens(tokens.dictionary, ids.take(pa.array(np.argsort(plain_first))))
 
     def _cut_plain(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-        """Return the tokens of plain pieces, laid end to end, and how many each piece has, (N,).
+        """Tokenize plain pieces; return the concatenated tokens, and the number of tokens of each piece, (N,).
 
-        The tokens of such a piece are its characters without a gap, so that all they need is offsets of their own.
+        The tokens of a plain piece cover its characters without gaps, so new offsets into the same bytes are enough.
         """
         if not len(pieces):
             return pa.array([], pa.string()), np.zeros(0, dtype=np.int32)
@@ -143,18 +145,18 @@ class Cutter:
         return string_array(offsets, bytes_of(pieces)), np.diff(lengths.offsets.to_numpy())
 
     def _draw(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-        """Return the shape of each piece, (N,), and where in the pieces' text each character of the shapes was.
+        """Return the shape of each piece, (N,), and the position in the pieces' text of each character of the shapes.
 
-        After the places, (S + 1,) for S characters of all shapes together, stands that of the text's end.
+        The positions are (S + 1,) for S characters of all shapes together; the last position is the end of the text.
         """
         starts, text = offsets_of(pieces), bytes_of(pieces)
         case, is_start = CASE[text], np.zeros(len(text), dtype=np.bool_)
         is_start[starts[:-1]] = True
-        runs = _runs(case > 0, is_start)  # of letters, and of what is between them
+        runs = _runs(case > 0, is_start)  # alternating runs of letters and non-letters
         special = pc.is_in(string_array(runs, text), self._special_letters).to_numpy(zero_copy_only=False)
         special = np.repeat(special, np.diff(runs))
-        runs = _runs(case, is_start)  # of letters of one case, and of what is between them
-        before = np.arange(len(text), dtype=np.int32) - np.repeat(runs[:-1], np.diff(runs))  # in the same run
+        runs = _runs(case, is_start)  # runs of lower case, upper case and non-letters
+        before = np.arange(len(text), dtype=np.int32) - np.repeat(runs[:-1], np.diff(runs))  # offset within the run
         is_kept = (before < LONGEST_RUN) | special | (case == 0)
         kept = np.append(np.flatnonzero(is_kept), len(text)).astype(np.int32)
         drawn = np.where(special, text, SHAPE[text])[is_kept]
@@ -162,10 +164,10 @@ class Cutter:
         return string_array(starts_drawn, drawn), kept
 
     def meetings(self, cut: NumberedTokens, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
-        """Return the places in a sequence of pieces, (P,), where spaCy might find a special case across the next space.
+        """Return the indices of the pieces, of (P,), after which a special case might extend across the next space.
 
-        In "great:) )" it sees ":", ")", ")", the special case ":))", and leaves it all apart because of the space; in
-        "great:)" alone it would have found ":)". Pieces that meet must be given to `words` as one.
+        In "great:) )" spaCy finds the tokens of the special case ":))" but leaves ":", ")" and ")" separate because of
+        the space; in "great:)" alone it would have found ":)". Such pieces must be passed to `words` as one text.
         """
         offsets, ids = offsets_of(cut.ids), cut.ids.values.to_numpy()
         some = np.flatnonzero(np.diff(offsets))
@@ -185,7 +187,7 @@ class Cutter:
 
 
 def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
-    """Say whether, for some halves, `left` ends where the first one does and `right` begins where the second does."""
+    """Tell whether `left` could end with the first half of any pair while `right` starts with the second half."""
     left, right = left.replace(" ", ""), right.replace(" ", "")
     return any(
         (left.endswith(last) or last.endswith(left)) and (right.startswith(first) or first.startswith(right))
@@ -194,34 +196,34 @@ def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> 
 
 
 def _runs(kind: npt.NDArray[np.generic], is_start: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    """Return where runs of one kind begin, and where the last ends; one begins at each start at least."""
+    """Return the start of each run of equal `kind`, and the end of the last run; a run never crosses a start."""
     begins = is_start.copy()
     begins[1:] |= kind[1:] != kind[:-1]
     return np.append(np.flatnonzero(begins), len(kind)).astype(np.int32)
 
 
 def _places(words: pa.StringArray, among: list[str]) -> npt.NDArray[np.int32]:
-    """Return the place of each word, (N,), among some; -1 if it is not among them."""
+    """Return the index in `among` of each word, (N,), or -1 for a word that is not in the list."""
     places: npt.NDArray[np.int32] = pc.index_in(words, pa.array(among, pa.string())).fill_null(-1).to_numpy()
     return places
 
 
 def offsets_of(values: pa.ListArray | pa.StringArray) -> npt.NDArray[np.int32]:
-    """Return where each of N values begins, and where the last ends, (N + 1,)."""
+    """Return the start offset of each of N values, and the end of the last value, (N + 1,)."""
     return np.frombuffer(values.buffers()[1], dtype=np.int32)[values.offset : values.offset + len(values) + 1]
 
 
 def bytes_of(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """Return the characters of N texts in UTF-8, end to end."""
+    """Return the concatenated UTF-8 bytes of N texts."""
     offsets = offsets_of(texts)
     return np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)[offsets[0] : offsets[-1]]
 
 
 def string_array(offsets: npt.NDArray[np.int32], text: npt.NDArray[np.uint8]) -> pa.StringArray:
-    """Return N strings that lie end to end in `text`, without a copy; `offsets` is (N + 1,)."""
+    """Return a view of N consecutive strings in `text`, without a copy; `offsets` is (N + 1,)."""
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text))
 
 
 def end_to_end(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
-    """Return the offsets, (N + 1,), of what has these lengths, (N,), and lies end to end."""
+    """Return the offsets, (N + 1,), of consecutive items from their lengths, (N,)."""
     return np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))

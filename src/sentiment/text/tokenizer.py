@@ -1,4 +1,4 @@
-"""From text to tokens: spaCy's English tokenizer, and the tokens of many reviews as numbers."""
+"""Tokenize reviews in bulk with spaCy's English rules, and number their tokens."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,30 +12,30 @@ import pyarrow.compute as pc
 
 from sentiment.text.spacy_pieces import Cutter, NumberedTokens, bytes_of, end_to_end, offsets_of, string_array
 
-UNKNOWN = "<unk>"  # also stands for a review that has no token at all
+UNKNOWN = "<unk>"  # also the only token of a review without tokens
 
-# White space as Python's str.isspace knows it and spaCy with it, for Arrow's regular expressions.
+# White space as defined by Python's str.isspace, which spaCy uses, for Arrow's regular expressions.
 WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
-# HTML's tag for a break, as browsers read it: in any case, with or without attributes, even "</br>".
+# HTML line break as browsers accept it: in upper or lower case, with or without attributes, even "</br>".
 BREAK = rf"</?[Bb][Rr](?:(?:{WHITE}|/)[^<>]*)?>"
 BREAKS = rf"(?:{WHITE}*{BREAK}{WHITE}*)+"
-SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # 94 characters print, from "!" to "~"
-# The byte before the last, in UTF-8, of all white space beyond ASCII (and of some characters more).
+SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # the 94 printable characters from "!" to "~"
+# The next-to-last UTF-8 byte of all white space outside ASCII (and of some other characters).
 IN_WHITE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
 
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What is done to a text besides spaCy's own rules."""
+    """Preprocessing applied in addition to spaCy's rules."""
 
     lower: bool  # put each token in lower case, after tokenizing
-    keep_breaks: bool  # leave HTML's breaks ("<br />") in; else a run of breaks becomes one space
-    max_tokens: int | None  # how many tokens are kept, from the first; None keeps all
-    pad_to: int | None = None  # how many tokens a review has at least, padding among them; None pads none
+    keep_breaks: bool  # keep HTML line breaks ("<br />"); otherwise each run of breaks becomes one space
+    max_tokens: int | None  # keep at most this many tokens, from the first; None keeps all
+    pad_to: int | None = None  # pad reviews to at least this many tokens; None adds no padding
 
 
 class ReviewTokenizer:
-    """spaCy's tokenizer for many reviews at a time: each distinct piece of their text is cut once."""
+    """spaCy's tokenizer for batches of reviews, which tokenizes each distinct piece of text only once."""
 
     def __init__(self, rules: TokenRules) -> None:
         self._rules = rules
@@ -44,14 +44,14 @@ class ReviewTokenizer:
     def number(self, texts: pa.StringArray) -> NumberedTokens:
         """Tokenize N texts as `spacy.blank("en")` does, and number their tokens.
 
-        An empty text becomes one unknown token, so that every review has a length.
+        A text without tokens becomes a single unknown token, so that no review is empty.
         """
         if not self._rules.keep_breaks:
             texts = pc.replace_substring_regex(texts, BREAKS, " ")
         reviews, texts_of_pieces = _split(texts)
         cut = self._cutter.cut(texts_of_pieces)
         meetings = self._cutter.meetings(cut, texts_of_pieces, reviews.values)
-        meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # there one review ends and another begins
+        meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # reviews are separate texts
         if len(meetings):
             runs, reviews = _join(reviews, texts_of_pieces, meetings)
             cut = cut.add(self._cutter.words(runs))
@@ -71,7 +71,7 @@ class ReviewTokenizer:
         return numbered
 
     def number_all(self, batches: Iterable[pa.StringArray]) -> Iterator[NumberedTokens]:
-        """Tokenize batches of texts in their order, each while the caller is busy with the one before it."""
+        """Tokenize batches of texts in order, each batch in a thread while the caller processes the previous batch."""
         with ThreadPoolExecutor(1) as beside:
             ahead: Future[NumberedTokens] | None = None
             for texts in batches:
@@ -83,27 +83,28 @@ class ReviewTokenizer:
 
 
 def are_blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
-    """Return which of N texts hold nothing but white space and breaks, (N,)."""
+    """Return a mask, (N,), of the texts that consist of only white space and HTML line breaks."""
     blank = pc.match_substring_regex(texts, rf"^(?:{WHITE}|{BREAK})*$")
     return np.asarray(blank.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
-    """Split each text at the spaces that do not follow white space: spaCy makes no token of these.
+    """Split each text into pieces at the spaces that do not follow white space, for which spaCy makes no token.
 
-    At some others of them there is no cut, which is as good: what a piece gives does not depend on where it ends.
-    Returns the pieces of each text, N lists of numbers, and what they are.
+    Some of those spaces, after control characters and some characters outside ASCII, do not split. The longer piece is
+    harmless, since the tokens do not depend on where a text is divided. Returns the pieces of each text, N lists of
+    numbers, and the text of each distinct piece.
     """
     starts, text = offsets_of(texts) - offsets_of(texts)[0], bytes_of(texts)
     is_cut = text == SPACE
-    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # unsigned, so that white space and what is beyond is greater
-    beyond = np.flatnonzero(text[:-1] >= 0x80)  # ASCII, that is
+    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # in uint8, where white space wraps around to large values
+    beyond = np.flatnonzero(text[:-1] >= 0x80)  # outside ASCII
     is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITE[text[beyond - 1]]
     is_cut[starts[:-1][starts[:-1] < len(text)]] = False
     cuts = np.flatnonzero(is_cut)
     is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
     is_start[cuts - np.arange(len(cuts))] = True
-    starts = starts - np.searchsorted(cuts, starts)  # where they are without the spaces that are cut out
+    starts = starts - np.searchsorted(cuts, starts)  # positions after the removal of those spaces
     is_start[starts] = True
     starts_of_pieces = np.flatnonzero(is_start).astype(np.int32)
     pieces = string_array(starts_of_pieces, text[~is_cut]).dictionary_encode()
@@ -114,9 +115,9 @@ def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
 def _join(
     reviews: pa.ListArray, texts_of_pieces: pa.StringArray, meetings: npt.NDArray[np.int64]
 ) -> tuple[list[str], pa.ListArray]:
-    """Make one piece of pieces that meet; `meetings` are places in `reviews.values` of pieces that meet the next one.
+    """Join pieces that meet; `meetings` are the indices into `reviews.values` of pieces that meet the next piece.
 
-    Returns the texts of the new pieces, and the reviews with them: the first is numbered after the last old one.
+    Returns the texts of the joined pieces, and the reviews with those pieces, numbered from `len(texts_of_pieces)` on.
     """
     pieces = reviews.values.to_numpy().copy()
     goes_on, comes_on = np.zeros((2, len(pieces)), dtype=np.bool_)
