@@ -23,7 +23,7 @@ def score(labels: Labels, logits: Floats, calibration_bins: int) -> dict[str, fl
     figures = {
         "loss": metrics.log_loss(labels, probabilities),  # in nats
         "accuracy": metrics.accuracy_score(labels, predicted),
-        "majority_share": max(np.mean(labels), np.mean(1 - labels)),  # the accuracy of a constant prediction
+        "majority_share": max(np.mean(labels), np.mean(1 - labels)),  # accuracy of the best constant label
         "precision": metrics.precision_score(labels, predicted, zero_division=0.0),
         "recall": metrics.recall_score(labels, predicted),
         "f1": metrics.f1_score(labels, predicted),

@@ -33,7 +33,7 @@ def choose_device(precision: str = "float32") -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 mantissa bits. If TF32 is disallowed, PyTorch
     # also keeps cuDNN's recurrent layers in bfloat16 off the tensor cores (ATen/cudnn/Descriptors.h). The newer setting
-    # `fp32_precision` makes it an error to read these two flags, which PyTorch's torch.backends.cudnn.flags does.
+    # `fp32_precision` makes it an error to read these two flags, even in PyTorch's torch.backends.cudnn.flags.
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
     with memory_for(f"starting {device}"):

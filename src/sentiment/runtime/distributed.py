@@ -73,7 +73,7 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
         dist.init_process_group(backends, device_id=device if is_cuda else None)
         yield dist.get_rank()
     except BaseException as error:
-        # NCCL destroys a group only once all processes ask, but the others are waiting for this one's next tensor
+        # NCCL destroys a group only once all processes do, but the others wait for a tensor from this process
         atexit.register(end_at_once)
         # gloo raises RuntimeError, without a class of its own
         if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):

@@ -7,7 +7,7 @@
         stop after `epochs`, or after `patience` epochs without a better one
 
 The running mean of the weights is better than any of the weights it averages: averaging removes the noise of the last
-steps, so that the mean is further along than the weights (Polyak and Juditsky 1992).
+steps, so that the mean is closer to the optimum (Polyak and Juditsky 1992).
 
 The loop waits for a GPU only at the end of an epoch and to save a state. Several processes (see `runtime.distributed`)
 share each batch: process r of P takes every P-th review of the batch, from the r-th on, so that its reviews are of
