@@ -1,3 +1,3 @@
-"""Comparisons of configurations, each with several seeds: `<name>.yaml` says what, DVC runs and keeps it."""
+"""Comparisons of configurations over several seeds: `<name>.yaml` describes one, DVC runs it and stores the results."""
 
 import stages  # noqa: F401, puts the library on the path

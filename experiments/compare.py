@@ -1,4 +1,4 @@
-"""Draw the experiments of a comparison side by side, from what DVC recorded of those on this commit.
+"""Compare the experiments that DVC recorded on this commit, in a table and a plot.
 
     python -m experiments.compare ladder
 
@@ -23,11 +23,11 @@ from sentiment.storage.outputs import replacing
 from stages.run import one_line_errors
 
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's
-DASHES = ("-", "--", ":", "-.")  # another once the colours are used up
+DASHES = ("-", "--", ":", "-.")  # the next one once the colours are used up
 
 
 class Run(NamedTuple):
-    """What is compared of an experiment."""
+    """The results of one experiment."""
 
     seed: int
     validation_accuracy: float
@@ -39,7 +39,7 @@ class Run(NamedTuple):
 def compare(name: str) -> None:
     """Write a table, and a plot of the validation loss by epoch."""
     comparison = read_comparison(name)
-    # by revision, since another commit's experiments may have the same names
+    # revisions, because experiments of other commits may have the same names
     finished = {
         shown["Experiment"]: shown["rev"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")
     }
@@ -53,7 +53,7 @@ def compare(name: str) -> None:
 
 
 def read_runs(name: str, revisions: dict[str | None, str]) -> list[Run]:
-    """Read what the experiments of a row wrote, in order of their seeds."""
+    """Read the results of a row's experiments, in order of their seeds."""
     runs = []
     for experiment, revision in revisions.items():
         if match := re.fullmatch(rf"{name}-(\d+)", experiment or ""):  # the workspace and the commit have no name
@@ -62,7 +62,7 @@ def read_runs(name: str, revisions: dict[str | None, str]) -> list[Run]:
 
 
 def read_run(revision: str, seed: int) -> Run:
-    """Read what an experiment wrote, from git and from DVC's cache."""
+    """Read the results of an experiment, from git and from DVC's cache."""
     files = dvc.api.DVCFileSystem(rev=revision)
     training = json.loads(files.read_text("metrics/train.json"))
     test = json.loads(files.read_text("metrics/test.json"))
@@ -72,7 +72,7 @@ def read_run(revision: str, seed: int) -> Run:
 
 
 def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
-    """Return the rows in Markdown, with means and standard deviations over the seeds."""
+    """Return the rows as a Markdown table, with means and standard deviations over the seeds."""
     last = "least validation loss" if comparison.is_for_choosing else "test accuracy"
     lines = [
         f"| | what it adds | validation accuracy | {last} | epochs kept | seeds |",
@@ -97,7 +97,7 @@ def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
 
 
 def spread(values: list[float], form: str = ".2%") -> str:
-    """Return mean and standard deviation, as shares in per cent or in another form."""
+    """Format the mean and the standard deviation, as percentages or in another format."""
     if not values:
         return "not run"
     figures = [mean(values)] if len(values) == 1 else [mean(values), stdev(values)]
@@ -105,11 +105,11 @@ def spread(values: list[float], form: str = ".2%") -> str:
 
 
 def plot(runs: dict[str, list[Run]]) -> Figure:
-    """Draw the validation loss by epoch: a line through the seeds' means, and their range shaded."""
+    """Plot the validation loss by epoch: a line through the means over the seeds, with their range shaded."""
     figure = Figure(figsize=(8, 4.5), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (name, done) in enumerate(runs.items()):
-        losses = list(zip(*(run.validation_losses for run in done), strict=False))  # as far as all seeds got
+        losses = list(zip(*(run.validation_losses for run in done), strict=False))  # up to the shortest run
         epochs = range(1, len(losses) + 1)
         turn, place = divmod(number, len(COLOURS))
         colour, dashes = COLOURS[place], DASHES[turn % len(DASHES)]

@@ -1,9 +1,10 @@
-"""Queue the experiments of a comparison, each row with each seed, but for those that have run or are waiting.
+"""Queue the experiments of a comparison, each row with each seed, except those that have run or are queued.
 
     python -m experiments.enqueue ladder --seeds 1 2 3
     dvc exp run --run-all
 
-The second command runs them and shows what they print; Ctrl-C ends the showing, `dvc queue stop --kill` the running.
+The second command runs the experiments and shows their output. Ctrl-C only stops showing the output; `dvc queue stop
+--kill` stops the experiments.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from stages.run import one_line_errors
 def enqueue(comparison: str, seeds: list[int]) -> None:
     """Queue what is missing, all rows with the first seed before any with the next."""
     rows = read_comparison(comparison).rows
-    # DVC keeps experiments by commit and name, so these two must say what was run.
+    # DVC identifies an experiment by commit and name, so the commit must contain everything that runs.
     sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
-    # And each runs in a folder of its own, where DVC puts what is tracked: it says of the user's file only "[Errno 2]".
+    # Each experiment runs in its own folder, to which DVC copies tracked files only; without the user's file, DVC would
+    # fail with nothing but "[Errno 2]".
     own = Path(read_params().download.own.path)
     if own.resolve().is_relative_to(Path.cwd()):
         sources.append(str(own))
@@ -43,7 +45,7 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
             changes = row.changes | {"train.seed": seed}
             settings = [word for key, value in changes.items() for word in ("-S", f"{key}={json.dumps(value)}")]
             if status := dvc_command(["exp", "run", "--queue", "--name", name, *settings]):
-                sys.exit(status)  # DVC has said why
+                sys.exit(status)  # DVC has printed the reason
 
 
 if __name__ == "__main__":

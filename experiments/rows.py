@@ -1,4 +1,4 @@
-"""What a comparison says, and what its experiments are called."""
+"""The YAML files of comparisons, and the names of their experiments."""
 
 import re
 from dataclasses import dataclass
@@ -13,25 +13,26 @@ FOLDER = Path("experiments")
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration to be compared with others."""
+    """A configuration to compare with others."""
 
-    name: str  # as a reader says it
-    adds: str  # one sentence on what is new in it
-    changes: dict[str, Any]  # all its parameters that differ from params.yaml: section.key to value
+    name: str  # for readers
+    adds: str  # one sentence on what this row changes
+    changes: dict[str, Any]  # all parameters that differ from params.yaml, by section.key
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configurations side by side."""
+    """Configurations to compare."""
 
     rows: list[Row]
-    is_for_choosing: bool  # then nothing is shown of test reviews: a test set that chose has nothing left to say
+    is_for_choosing: bool  # hides test results: a test set used to choose a model no longer gives a fair estimate
 
 
 def read_comparison(name: str) -> Comparison:
-    """Read `experiments/<name>.yaml`, which has the form of `experiments/ladder.yaml` or of `choices.yaml`.
+    """Read `experiments/<name>.yaml`, which has the format of `experiments/ladder.yaml` or `choices.yaml`.
 
-    A row begins with the changes of `every_row`, or of the row above that it says it is `like`, and adds its own.
+    A row starts from the changes of `every_row`, or from those of the earlier row that `like` names, and adds its own
+    changes. Raises InputError if the file is missing or holds anything else.
     """
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
@@ -52,5 +53,5 @@ def read_comparison(name: str) -> Comparison:
 
 
 def stem(comparison: str, row: Row) -> str:
-    """Return what the names of a row's experiments begin with; a hyphen and the seed follow."""
+    """Return the prefix of the names of a row's experiments; a hyphen and the seed follow."""
     return f"{comparison}-{re.sub(r'[^a-z0-9]+', '-', row.name.lower())}"

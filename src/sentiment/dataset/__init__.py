@@ -1,1 +1,1 @@
-"""The vocabulary, encoded reviews, and padded batches of them."""
+"""The vocabulary, encoded reviews and padded batches."""

@@ -1,4 +1,4 @@
-"""Padded batches of reviews of like length."""
+"""Padded batches of reviews of similar length."""
 
 from typing import NamedTuple
 
@@ -7,22 +7,22 @@ from torch import Tensor
 
 from sentiment.dataset.encoded import EncodedReviews
 
-JITTER = 0.03  # of the lengths: on IMDb, batches of 64 are then 2.6 % padding; without it 1.5 %, with 0.1 5.6 %
+JITTER = 0.03  # relative to the length; on IMDb, batches of 64 are 2.6 % padding (1.5 % with 0.0, 5.6 % with 0.1)
 
 
 class Batch(NamedTuple):
-    """Reviews side by side, the shorter ones padded at the end."""
+    """A batch of reviews, each padded at the end to the length of the longest."""
 
-    tokens: Tensor  # (T, B) int64; what stands behind a review's end is any token: the model never looks there
+    tokens: Tensor  # (T, B) int64; padding may be any token, because the model ignores it
     lengths: Tensor  # (B,) int64
     labels: Tensor  # (B,) float32
 
 
 def shuffled_rows(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Cut the reviews into batches of rows, (B,) int64 each, for one epoch.
+    """Split the reviews into shuffled batches for one epoch, and return the rows of each batch, (B,) int64.
 
     The reviews are sorted by length times a random factor between 1 and 1 + JITTER, so that a batch holds reviews of
-    like length, and others in each epoch. The batches are shuffled. `lengths` is (N,) int64.
+    similar length, but different ones in each epoch. The batches are then shuffled. `lengths` is (N,) int64.
     """
     factors = 1.0 + JITTER * torch.rand(len(lengths), generator=generator)
     batches = (lengths * factors).argsort(stable=True).split(batch_size)
@@ -30,22 +30,22 @@ def shuffled_rows(lengths: Tensor, batch_size: int, generator: torch.Generator) 
 
 
 def sorted_rows(lengths: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut the reviews into batches of rows, (B,) int64 each, from the shortest to the longest."""
+    """Split the reviews into batches, from short to long, and return the rows of each batch, (B,) int64."""
     return list(lengths.argsort(stable=True).split(batch_size))
 
 
 def parts_of(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
-    """Cut the rows of a batch into parts of at most so many padded tokens, a review longer than that alone.
+    """Split a batch into parts of at most `most_tokens` padded tokens; a review longer than that is a part of its own.
 
-    `rows` is (B,) int64, `lengths` (N,) int64.
+    `rows` is (B,) int64, `lengths` is (N,) int64.
     """
     return list(rows.split(max(1, most_tokens // int(lengths[rows].max()))))
 
 
 def pad_batch(reviews: EncodedReviews, rows: Tensor) -> Batch:
-    """Gather the reviews named by `rows`, (B,) int64, into a batch on the device where their tokens lie.
+    """Gather the reviews at `rows`, (B,) int64, into a padded batch on the device that holds their tokens.
 
-    Offsets, labels and rows lie on the CPU, so that the shape of the batch is known without waiting for the device.
+    Offsets, labels and rows are on the CPU, so that the shape of the batch is known without waiting for the device.
     """
     starts = reviews.offsets[rows]
     lengths = reviews.offsets[rows + 1] - starts

@@ -1,4 +1,4 @@
-"""Encoded reviews: ragged token ids and labels, in one file of tensors."""
+"""Encoded reviews: token ids and labels, stored in one file of tensors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +9,18 @@ from torch import Tensor
 from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors
 
-PADDING = 1  # the number, in `vocabulary.SPECIALS`, of the token that stands for no text
+PADDING = 1  # id of the padding token, as in `vocabulary.SPECIALS`
 
-# The file that says which rows of the corpus, (n,) int64, each split holds.
+# Tensors of the file that lists the corpus rows in each split, (n,) int64 each.
 ROW_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
 
-# The file that says which of the training reviews, (n,) int64, may be learnt from with their labels.
+# Tensors of the file that lists the training reviews whose labels may be used, (n,) int64.
 LABELLED_DTYPES = {"train": torch.int64}
 
 
 @dataclass(frozen=True)
 class EncodedReviews:
-    """N reviews as token ids of a vocabulary, laid end to end."""
+    """N reviews as vocabulary ids, concatenated."""
 
     tokens: Tensor  # (M,) int32
     offsets: Tensor  # (N + 1,) int64, review n is tokens[offsets[n]:offsets[n + 1]]
@@ -31,18 +31,19 @@ class EncodedReviews:
 
     @property
     def lengths(self) -> Tensor:
-        """Return the number of tokens of each review, (N,) int64, at least 1."""
+        """Return the number of tokens in each review, (N,) int64, at least 1."""
         return self.offsets.diff()
 
     def to(self, device: torch.device) -> "EncodedReviews":
-        """Return the same reviews with their tokens on a device; all of IMDb's are about 100 MB."""
+        """Return the same reviews with their tokens on `device`; the tokens of all IMDb reviews take about 100 MB."""
         return EncodedReviews(self.tokens.to(device), self.offsets, self.labels)
 
 
 def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
-    """Read what `ragged.writing_encoded` wrote; raises InputError if it is anything else.
+    """Read encoded reviews from a file written by `writer.writing_encoded`.
 
-    Each token must be one of a vocabulary of so many, each label 1, 0 or -1.
+    Raises InputError if the file holds anything else: token ids must be at least 0 and less than `vocabulary_size`,
+    labels 1, 0 or -1.
     """
     tensors = load_tensors(path, {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8})
     for name, tensor in tensors.items():
@@ -53,7 +54,7 @@ def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
     if (
         len(offsets) != len(labels) + 1
         or offsets[[0, -1]].tolist() != [0, len(tokens)]
-        or bool((offsets[1:] <= offsets[:-1]).any())  # compared, since the difference of two may be too great for int64
+        or bool((offsets[1:] <= offsets[:-1]).any())  # compared, because a difference may overflow int64
     ):
         raise InputError(f"{path}: its offsets do not fit its tokens and labels; run the prepare stage again")
     for name, tensor, least, greatest in (("tokens", tokens, 0, vocabulary_size - 1), ("labels", labels, -1, 1)):
@@ -66,7 +67,10 @@ def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
 
 
 def load_embeddings(path: Path) -> Tensor:
-    """Read an embedding matrix, (V, E) float32; raises InputError if it is anything else or a number is not finite."""
+    """Read an embedding matrix, (V, E) float32.
+
+    Raises InputError if the file holds anything else or a number that is not finite.
+    """
     embeddings = load_tensors(path, {"embeddings": torch.float32})["embeddings"]
     if embeddings.ndim != 2 or not embeddings.numel() or not bool(embeddings.isfinite().all()):
         raise InputError(
@@ -77,16 +81,16 @@ def load_embeddings(path: Path) -> Tensor:
 
 
 def take_encoded(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
-    """Return the reviews `rows`, (n,) int64, in that order."""
+    """Return the reviews at `rows`, (n,) int64, in that order."""
     lengths = reviews.lengths[rows]
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    # of each token taken: where it lies in its review, and so in all of them
+    # position of each selected token within its review
     places = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(lengths)
     tokens = reviews.tokens[reviews.offsets[rows].repeat_interleave(lengths) + places]
     return EncodedReviews(tokens, offsets, reviews.labels[rows])
 
 
 def join_encoded(first: EncodedReviews, second: EncodedReviews) -> EncodedReviews:
-    """Return the reviews of both, the first's first."""
+    """Concatenate the reviews of `first` and `second`."""
     offsets = torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
     return EncodedReviews(torch.cat([first.tokens, second.tokens]), offsets, torch.cat([first.labels, second.labels]))

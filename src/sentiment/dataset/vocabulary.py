@@ -1,6 +1,6 @@
-"""The vocabulary, torchtext's: which tokens the model knows, by which number, and with which vector to begin.
+"""The vocabulary, a torchtext `Vocab`: the tokens that the model knows, their ids and their initial vectors.
 
-Nothing else in the project imports torchtext. Its release 0.6 holds the API that the tutorials use.
+No other module of the project imports torchtext. Release 0.6 has the API that the tutorials use.
 """
 
 from collections import Counter
@@ -22,38 +22,40 @@ from sentiment.text.spacy_pieces import NumberedTokens
 from sentiment.text.tokenizer import UNKNOWN, ReviewTokenizer, TokenRules
 
 PADDING = "<pad>"
-SPECIALS = [UNKNOWN, PADDING]  # numbers 0 and 1
+SPECIALS = [UNKNOWN, PADDING]  # ids 0 and 1
 
 
 def add_counts(counts: Counter[str], numbered: NumberedTokens) -> None:
-    """Count the tokens of some more reviews."""
+    """Add the token counts of a batch of reviews to `counts`."""
     frequencies = np.bincount(numbered.ids.flatten().to_numpy(), minlength=len(numbered.types))
     for token, frequency in zip(numbered.types.to_pylist(), frequencies.tolist(), strict=True):
         counts[token] += frequency
 
 
 def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
-    """Keep the `max_size` most frequent tokens, those that come `min_freq` times or more.
+    """Build a vocabulary of the `max_size` most frequent tokens that occur at least `min_freq` times.
 
-    Tokens of equal frequency are taken in alphabetical order; the specials come first and are not counted.
+    Tokens of equal frequency are taken in alphabetical order. The special tokens come first and do not count towards
+    `max_size`.
     """
     frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
     rank = min(max_size, len(counts))
     least = np.partition(frequencies, -rank)[-rank]
-    # torchtext sorts and keeps all that it is given; what cannot be among the most frequent need not be.
+    # torchtext sorts and stores every token it is given, so leave out those too rare to be kept.
     likely = Counter({token: count for token, count in counts.items() if count >= least})
     return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
 def words_of(vocabulary: Vocab) -> pa.StringArray:
-    """Return the words of a vocabulary, (V,), in the order of their ids."""
+    """Return the words of a vocabulary, (V,), ordered by id."""
     return pa.array(vocabulary.itos, pa.string())
 
 
 def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
-    """Turn the numbered tokens of N reviews into their places among a vocabulary's words, N lists of int32.
+    """Convert the numbered tokens of N reviews to vocabulary ids, N lists of int32.
 
-    With `pad_to`, padding makes up a shorter review to so many tokens, which the model then takes for its own.
+    With `pad_to`, shorter reviews are padded to that many tokens, and the model reads the padding as part of the
+    review.
     """
     ids = pc.index_in(numbered.types, words).fill_null(SPECIALS.index(UNKNOWN))
     encoded = pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
@@ -61,7 +63,7 @@ def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None =
 
 
 def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> pa.ListArray:
-    """Turn N texts into ids as the corpus was, N lists of int32."""
+    """Convert N texts to vocabulary ids, N lists of int32, in the same way as the corpus."""
     return encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary), rules.pad_to)
 
 
@@ -70,15 +72,16 @@ def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(np.maximum(lengths, least), out=offsets[1:])
     ids = np.full(offsets[-1], SPECIALS.index(PADDING), dtype=np.int32)
-    first = np.cumsum(lengths) - lengths  # where each review began
+    first = np.cumsum(lengths) - lengths  # start of each review before padding
     ids[np.arange(lengths.sum()) + np.repeat(offsets[:-1] - first, lengths)] = encoded.flatten().to_numpy()
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
 
 
 def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
-    """Return the embedding matrix, (V, E) float32: the file's vectors, and normal ones for words it lacks.
+    """Return the embedding matrix, (V, E) float32: known words from `vectors`, others from a normal distribution.
 
-    Padding is zero. NumPy draws the normal numbers, because PyTorch's depend on the processor's instruction set.
+    The padding row is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
+    set.
     """
     rows = {word: row for row, word in enumerate(vectors.words)}
     row_of = np.array([rows.get(word, -1) for word in vocabulary.itos])
@@ -91,9 +94,10 @@ def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int
 
 
 def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
-    """Return the shares of the vocabulary's types, and of all `tokens` that it was fitted on, with a vector.
+    """Return the share of vocabulary types, and of the fitted text's tokens, that have a pretrained vector.
 
-    Tokens that the vocabulary does not hold count as tokens without one.
+    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary count
+    as tokens without a vector.
     """
     types = vocabulary.itos[len(SPECIALS) :]
     covered = set(vectors.words)
@@ -102,16 +106,16 @@ def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tu
 
 
 def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
-    """Write all that turns another text into the same numbers: the rules, and the counts of the tokens kept."""
+    """Write the tokenizer's rules and the counts of the kept tokens, enough to encode any text in the same way."""
     counts = {token: vocabulary.freqs[token] for token in vocabulary.itos[len(SPECIALS) :]}
     write_json(path, {"rules": asdict(rules), "counts": counts})
 
 
 def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
-    """Read what `save_vocabulary` wrote; the counts alone decide the vocabulary.
+    """Read a vocabulary written by `save_vocabulary`; the counts alone determine the ids.
 
-    `size` is V, the words that a model has weights for, the specials among them; None allows any number. Raises
-    InputError for another number of words, and for a file that holds anything else.
+    `size` is V, the number of words for which a model has weights, including the special tokens; None accepts any
+    number. Raises InputError if the number of words differs from `size`, or if the file holds anything else.
     """
     saved = read_json(path, "a vocabulary", {"counts", "rules"})
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
@@ -120,7 +124,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
     for token, count in counts.items():
         if token in SPECIALS or SURROGATE.search(token):
             raise InputError(f"{path}: is not a vocabulary: {in_short(token)} is no token of a text")
-        if type(count) is not int or count < 1:  # to Python true is an int as well
+        if type(count) is not int or count < 1:  # bool is a subclass of int
             raise InputError(
                 f"{path}: is not a vocabulary: the count of {in_short(token)} must be a whole number of 1 or more; "
                 f"got {in_short(count)}"

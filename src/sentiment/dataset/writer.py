@@ -1,4 +1,4 @@
-"""Ragged token ids, Arrow's lists, as tensors and as files of tensors."""
+"""Convert token ids from Arrow lists to tensors, in memory and in safetensors files."""
 
 import json
 import shutil
@@ -21,14 +21,14 @@ COPY_BYTES = 1 << 20
 
 
 def to_tensors(tokens: pa.ListArray) -> EncodedReviews:
-    """Return N reviews, given as lists of int32, as tensors; their labels are unknown."""
+    """Convert N reviews, given as lists of int32, to tensors; their labels are set to unknown."""
     lengths = torch.tensor([0, *pc.list_value_length(tokens).to_pylist()])
     labels = torch.full((len(tokens),), -1, dtype=torch.int8)
     return EncodedReviews(torch.tensor(tokens.flatten().to_numpy()), lengths.cumsum(0), labels)
 
 
 class EncodedWriter:
-    """Write encoded reviews a batch at a time; see `writing_encoded`."""
+    """Writer of encoded reviews, a batch at a time; see `writing_encoded`."""
 
     def __init__(self, tokens: IO[bytes], reviews: int) -> None:
         self._tokens = tokens
@@ -37,7 +37,7 @@ class EncodedWriter:
         self._written = 0
 
     def write(self, tokens: pa.ListArray, labels: npt.NDArray[np.int8]) -> None:
-        """Add n reviews: their ids of a vocabulary, and their labels, (n,)."""
+        """Append n reviews: their vocabulary ids and their labels, (n,)."""
         self._tokens.write(tokens.flatten().to_numpy().astype("<i4", copy=False).data)
         here = slice(self._written, self._written + len(tokens))
         self._lengths[here] = pc.list_value_length(tokens).to_numpy()
@@ -45,7 +45,7 @@ class EncodedWriter:
         self._written += len(tokens)
 
     def put_together(self, path: Path) -> None:
-        """Write what the safetensors library would: a header, then the tensors, those of the widest numbers first."""
+        """Write the file as the safetensors library would: a header, then the tensors, widest dtype first."""
         assert self._written == len(self._labels), "all reviews are written"
         offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
         np.cumsum(self._lengths, out=offsets[1:])
@@ -69,10 +69,10 @@ class EncodedWriter:
 
 @contextmanager
 def writing_encoded(path: Path, reviews: int) -> Iterator[EncodedWriter]:
-    """Write so many encoded reviews to a safetensors file without metadata, in memory that their text does not fill.
+    """Open a writer of `reviews` encoded reviews to a safetensors file without metadata, using little memory.
 
-    How many tokens there are is known only at the end, and must stand at the beginning; so the tokens wait in a file
-    without a name.
+    The file's header states the number of tokens, which is known only at the end, so the tokens wait in an unnamed
+    temporary file rather than in memory.
     """
     with replacing(path) as partial, TemporaryFile(dir=path.parent) as tokens:
         writer = EncodedWriter(tokens, reviews)

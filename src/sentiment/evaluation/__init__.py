@@ -1,1 +1,1 @@
-"""Figures and curves, the linear baseline, short texts of one capability each."""
+"""Metrics and curves, the linear baseline and behavioural tests."""

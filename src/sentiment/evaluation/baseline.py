@@ -1,4 +1,4 @@
-"""The linear model that a user would try first: TF-IDF of words and pairs of words, logistic regression."""
+"""A linear baseline, the model to try first: logistic regression on TF-IDF of unigrams and bigrams."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def predict_baseline(
 ) -> npt.NDArray[np.float64]:
     """Fit on N texts and labels, (N,) of 0 and 1, and return the probability that each new text is positive.
 
-    `inverse_penalty` is scikit-learn's C. The tokens are scikit-learn's, in lower case.
+    `inverse_penalty` is scikit-learn's C. scikit-learn also tokenizes and lower-cases the texts.
     """
     vectorizer = TfidfVectorizer(ngram_range=(1, 2))
     model = LogisticRegression(C=inverse_penalty, max_iter=1000)

@@ -1,4 +1,4 @@
-"""Short texts of one capability each, and which share of them a model gets right (Ribeiro et al. 2020)."""
+"""Behavioural tests: a model's accuracy on short texts that each test one capability (Ribeiro et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ LABELS = ("neg", "pos")
 
 
 class Cases(NamedTuple):
-    """K texts, in columns."""
+    """K test cases, in columns."""
 
     capabilities: list[str]
     labels: npt.NDArray[np.int8]  # (K,) of 0 and 1
@@ -22,7 +22,7 @@ class Cases(NamedTuple):
 
 
 def read_cases(path: Path) -> Cases:
-    """Read CSV with the columns capability, label (neg or pos) and text.
+    """Read a CSV file with the columns capability, label (neg or pos) and text.
 
     Raises FileNotFoundError if there is no file, and InputError if the file holds anything else.
     """
@@ -40,9 +40,9 @@ def read_cases(path: Path) -> Cases:
 
 
 def shares_passed(cases: Cases, predictions: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Sequence[object]]:
-    """Return, for each capability, what share of its cases each model calls by their label, and how many there are.
+    """Return, for each capability, the share of cases that each model classifies correctly, and the number of cases.
 
-    `predictions` says by model which of the K cases it calls positive, (K,).
+    `predictions` maps the name of a model to an array, (K,), that is True where the model predicts positive.
     """
     names = list(dict.fromkeys(cases.capabilities))
     members = [np.array(cases.capabilities) == name for name in names]

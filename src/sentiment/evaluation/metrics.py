@@ -1,4 +1,4 @@
-"""How good the predictions are: figures, and curves to plot."""
+"""Metrics of the predictions, and curves to plot."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]  # (N,) of 0 and 1
 Table = dict[str, Sequence[object]]  # columns of equal length
 
-CURVE_POINTS = 500  # more cannot be seen, and a curve of 25,000 points makes a slow page
-DIGITS = 6  # of figures and curves: what is behind them depends on the processor
+CURVE_POINTS = 500  # more are invisible, and a curve of 25,000 points makes the page slow
+DIGITS = 6  # of metrics and curves; further digits depend on the processor
 RESAMPLES = 10_000
 
 
 def score(labels: Labels, logits: Floats, calibration_bins: int) -> dict[str, float]:
-    """Return the figures for N reviews; a review is called positive if its logit is above 0."""
+    """Return the metrics on N reviews; the predicted label is positive if the logit is above 0."""
     probabilities = sigmoid(logits)
     predicted = logits > 0
     figures = {
         "loss": metrics.log_loss(labels, probabilities),  # in nats
         "accuracy": metrics.accuracy_score(labels, predicted),
-        "majority_share": max(np.mean(labels), np.mean(1 - labels)),  # the accuracy without reading a word
+        "majority_share": max(np.mean(labels), np.mean(1 - labels)),  # accuracy of the best constant label
         "precision": metrics.precision_score(labels, predicted, zero_division=0.0),
         "recall": metrics.recall_score(labels, predicted),
         "f1": metrics.f1_score(labels, predicted),
@@ -45,9 +45,9 @@ def calibration_error(labels: Labels, probabilities: Floats, bins: int) -> float
 
 
 def accuracy_interval(correct: npt.NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % confidence interval of the accuracy on N reviews, by the bootstrap's percentiles (Efron 1979).
+    """Return the 95 % confidence interval of the accuracy on N reviews, by the percentile bootstrap (Efron 1979).
 
-    How many of N reviews drawn with replacement are correct is binomial, so that no review need be drawn.
+    The number of correct reviews among N drawn with replacement is binomial, so that no reviews need to be drawn.
     """
     drawn = np.random.default_rng(seed).binomial(len(correct), correct.mean(), RESAMPLES) / len(correct)
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -55,9 +55,9 @@ def accuracy_interval(correct: npt.NDArray[np.bool_], seed: int = 0) -> tuple[fl
 
 
 def mcnemar(correct: npt.NDArray[np.bool_], other_correct: npt.NDArray[np.bool_]) -> float:
-    """Return how likely two models that are equally good would differ as much on N reviews (McNemar 1947, exact).
+    """Return the p-value of McNemar's exact test (1947) that two models are equally good on N reviews.
 
-    Of the reviews that just one of them gets right, each is as likely to be either's.
+    If the models are equally good, a review that only one model gets right is equally likely to be either model's.
     """
     one = int(np.sum(correct & ~other_correct))
     either = int(np.sum(correct ^ other_correct))
@@ -65,7 +65,7 @@ def mcnemar(correct: npt.NDArray[np.bool_], other_correct: npt.NDArray[np.bool_]
 
 
 def calibration_curve(labels: Labels, probabilities: Floats, bins: int) -> Table:
-    """Return, for each bin of equal width that has reviews, what was predicted and what was true."""
+    """Return mean probability, share of positive labels and number of reviews for each non-empty bin of equal width."""
     counts, mean_labels, mean_probabilities = _bin(labels, probabilities, bins)
     return {
         "predicted": mean_probabilities.round(DIGITS).tolist(),
@@ -87,7 +87,7 @@ def precision_recall_curve(labels: Labels, logits: Floats) -> Table:
 
 
 def accuracy_by_length(labels: Labels, logits: Floats, lengths: npt.NDArray[np.int64], parts: int) -> Table:
-    """Cut the reviews, sorted by their number of tokens, into parts of equal size and return each one's accuracy."""
+    """Split the reviews, sorted by number of tokens, into parts of equal size, and return the accuracy of each part."""
     chunks = [chunk for chunk in np.array_split(np.argsort(lengths, kind="stable"), parts) if len(chunk)]
     return {
         "tokens": [round(float(lengths[chunk].mean()), 1) for chunk in chunks],
@@ -97,8 +97,8 @@ def accuracy_by_length(labels: Labels, logits: Floats, lengths: npt.NDArray[np.i
 
 
 def prediction_table(ids: Sequence[str], labels: Labels, logits: Floats) -> Table:
-    """Return one row a review, the most confident mistakes first, the most confident successes last."""
-    margin = np.where(labels == 1, logits, -logits)  # how far on the right side of the threshold
+    """Return one row per review, from the most confident mistake to the most confident success."""
+    margin = np.where(labels == 1, logits, -logits)  # distance from the threshold, negative for a mistake
     order = np.argsort(margin, kind="stable")
     names = np.array(["negative", "positive"])
     return {
@@ -110,13 +110,13 @@ def prediction_table(ids: Sequence[str], labels: Labels, logits: Floats) -> Tabl
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Return 1 / (1 + exp(-logits)), without overflow on either side."""
+    """Return 1 / (1 + exp(-logits)), without overflow for large logits of either sign."""
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
 def _bin(labels: Labels, probabilities: Floats, bins: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
-    """Return sizes, mean labels and mean probabilities of the bins that have reviews."""
+    """Return the sizes, mean labels and mean probabilities of the non-empty bins."""
     of_review = np.minimum((probabilities * bins).astype(np.int64), bins - 1)  # a probability of 1 is in the last bin
     numbers, counts = np.unique(of_review, return_counts=True)
     mean_labels = np.bincount(of_review, weights=labels, minlength=bins)[numbers] / counts
@@ -125,7 +125,7 @@ def _bin(labels: Labels, probabilities: Floats, bins: int) -> tuple[npt.NDArray[
 
 
 def _curve(columns: dict[str, Floats]) -> Table:
-    """Thin a curve to CURVE_POINTS, its ends kept."""
+    """Thin a curve to CURVE_POINTS points, keeping its ends."""
     length = len(next(iter(columns.values())))
     kept = np.unique(np.linspace(0, length - 1, min(length, CURVE_POINTS)).round().astype(int))
     return {name: column[kept].round(DIGITS).tolist() for name, column in columns.items()}

@@ -1,1 +1,1 @@
-"""Recurrent layers, pooling, the classifier; its checkpoint, its logits, and what they rest on."""
+"""Recurrent layers, pooling, the classifier, its checkpoint, inference and attribution."""

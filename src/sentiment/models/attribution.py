@@ -1,6 +1,6 @@
-"""What reaches where: the gradient of the loss at each time step, and each token's part in a score.
+"""Attribution: the gradient of the loss at each time step, and the contribution of each token to the logit.
 
-Both are taken from a copy of the model in float64, with dropout off, on the CPU.
+Both are computed on the CPU with a float64 copy of the model, with dropout off.
 """
 
 import copy
@@ -15,16 +15,17 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
 from sentiment.models.layers import Layer
 
-SMALLEST = torch.finfo(torch.float32).tiny  # a gradient below this is none for training in float32
+SMALLEST = torch.finfo(torch.float32).tiny  # a smaller gradient underflows in float32 training
 
 
 def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int) -> Tensor:
-    """Return the mean norm of d loss / d h_t by distance from the review's end, (T,) float64, SMALLEST or more.
+    """Return the mean norm of d loss / d h_t by distance from the review's end, (T,) float64, at least SMALLEST.
 
-    Row d is about h_{length - d}, row 0 about the state after the last token. The loss is the review's own cross
-    entropy; h_t is the state of the last layer's forward reader, with all that later steps make of it (Bengio et al.
-    1994 show that it vanishes or explodes). The mean is over `count` reviews, or fewer if there are no more, from the
-    one of median length on; T is that length, so that all distances are met by the same reviews.
+    Row d belongs to h_{length - d}, so row 0 to the state after the last token. The loss is the review's own cross
+    entropy. h_t is the state of the last layer's forward cell, and its gradient includes its effect through all later
+    steps (Bengio et al. 1994 show that this gradient vanishes or explodes). The mean is over `count` reviews, or fewer
+    if there are no more, in order of length from the median on. T is the median length, so that every distance is
+    averaged over the same reviews.
     """
     middle = (len(reviews) - 1) // 2
     rows = reviews.lengths.argsort(stable=True)[middle : middle + count]
@@ -42,10 +43,11 @@ def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int)
 
 
 def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
-    """Return each token's weight in its review's logit, N of (length,) float64: gradient times input.
+    """Return the weight of each token in its review's logit, N of (length,) float64: gradient times input.
 
-    For token t with embedding x_t it is x_t . d logit / d x_t, the change of the logit to first order were x_t to
-    shrink to nothing (Denil et al. 2014): above 0 it spoke for positive, below 0 for negative.
+    The weight of token t with embedding x_t is x_t . d logit / d x_t: to first order, the amount by which the logit
+    would fall if x_t shrank to zero (Denil et al. 2014). A weight above 0 speaks for positive, a weight below 0 for
+    negative.
     """
     model = _exact(model)
     batch = pad_batch(reviews, torch.arange(len(reviews)))
@@ -58,16 +60,16 @@ def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
 
 
 class Stepwise(nn.Module):
-    """A recurrent network read a step at a time, so that each state is a tensor whose gradient can be asked for."""
+    """A recurrent network run one step at a time, so that autograd can return the gradient of each state."""
 
     def __init__(self, network: nn.RNNBase) -> None:
         super().__init__()
         self.network = network
-        self.mode = network.mode  # which cell it is, as `recurrent.read` asks
-        self.states: list[Tensor] = []  # T of (1, B, H)
+        self.mode = network.mode  # the type of cell, for `layers.read`
+        self.states: list[Tensor] = []  # T tensors (1, B, H)
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Read inputs (T, B, I); return states (T, B, H) and the state to carry on, as the network does."""
+        """Read inputs (T, B, I); return states (T, B, H) and the final state, as the wrapped network does."""
         for step in inputs:
             _, state = self.network(step[None], state)
             self.states.append(state[0] if isinstance(state, tuple) else state)  # an LSTM carries h and c

@@ -1,4 +1,4 @@
-"""A trained model on disk: a folder with its weights, its configuration, and the vocabulary whose ids it reads."""
+"""Checkpoints: folders with a trained model's weights, its configuration and its vocabulary."""
 
 import shutil
 from dataclasses import asdict
@@ -15,9 +15,9 @@ WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabul
 
 
 def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
-    """Write a folder that needs no other file: weights, a copy of the vocabulary, and the configuration.
+    """Write a self-contained folder: the weights, the configuration and a copy of the vocabulary.
 
-    The configuration holds the sha256 of the two other files.
+    The configuration records the sha256 of the two other files.
     """
     with replacing(folder) as partial:
         partial.mkdir()
@@ -32,13 +32,19 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
 
 
 def save_start(path: Path, model: Classifier | None, layers: int) -> None:
-    """Write the embeddings and the lowest layers of a model, or no weights, for others to start from."""
+    """Save a model's embeddings and `layers` lowest layers for other models to start from.
+
+    Without a model, the file holds no weights.
+    """
     weights = start_of(model, layers) if model is not None else {}
     save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items()})
 
 
 def load_start(path: Path, model: Classifier, layers: int) -> None:
-    """Put the embeddings and the lowest layers that `save_start` wrote into a model of the same shape."""
+    """Load the embeddings and the lowest layers that `save_start` wrote into `model`.
+
+    Raises InputError if the saved model has another shape.
+    """
     expected = start_of(model, layers)
     weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
     if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
@@ -47,17 +53,17 @@ def load_start(path: Path, model: Classifier, layers: int) -> None:
 
 
 def start_of(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
-    """Return the weights that pretraining trains: the embeddings and so many of the lowest layers."""
+    """Return the weights that pretraining trains: the embeddings and the `layers` lowest layers."""
     names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
 
 
 def load_checkpoint(folder: Path) -> Classifier:
-    """Build the model that the folder's configuration describes and load its weights, on the CPU and ready to score.
+    """Build the model that a folder's configuration describes and load its weights, on the CPU and in evaluation mode.
 
-    Raises FileNotFoundError where a file is missing, and InputError where a file is damaged or from another model,
-    where the weights do not fit the configuration or are not finite, and where an older version saved the folder,
-    without a vocabulary. Takes no memory before the weights are known to fit.
+    Raises FileNotFoundError if a file is missing. Raises InputError if a file is damaged or belongs to another model,
+    if the weights do not fit the configuration or are not finite, or if an older version saved the folder without a
+    vocabulary. Allocates no memory for the model until the weights are known to fit.
     """
     path, what = folder / CONFIG, "the configuration of a model"
     saved = read_json(path, what, {"model", "vocabulary_sha256", "weights_sha256"})
@@ -80,7 +86,7 @@ def load_checkpoint(folder: Path) -> Classifier:
     try:
         with torch.device("meta"):
             model = Classifier(config)
-    except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too great for PyTorch
+    except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too large for PyTorch
         raise InputError(f"{path}: is not {what}: {error!r}") from error
     expected = model.state_dict()
     check_dtypes(folder / WEIGHTS, weights, {name: tensor.dtype for name, tensor in expected.items()})
@@ -101,6 +107,6 @@ def load_checkpoint(folder: Path) -> Classifier:
 
 
 def check_vocabulary(folder: Path, vocabulary: Path) -> None:
-    """Raise InputError unless the model in a folder was trained with this very vocabulary."""
+    """Raise InputError unless the model in `folder` was trained with exactly this vocabulary."""
     if sha256_of(folder / VOCABULARY_NAME) != sha256_of(vocabulary):
         raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")

@@ -1,13 +1,13 @@
-"""The classifier: embed, read with a recurrent network, pool to one vector, score.
+"""The classifier: embed the tokens, run a recurrent network over them, pool its states into one vector, score it.
 
     x_t = embedding of token t
     h_t = cell(x_t, h_{t-1}), in one direction or two, through L layers
     v   = one or more of: the last state, the mean, the maximum, an attention-weighted mean of h_1 .. h_length
     logit = (w . v + b) / temperature;  the probability that the review is positive is sigmoid(logit)
 
-No state, pooled value or attention weight ever sees padding. The network reads padded tensors, for which PyTorch has
-its fastest kernels, and yet exactly: a forward reader meets padding only after a review's end, where nothing looks;
-a backward reader gets each review reversed within its own length, so that the same holds for it.
+Padding affects no state, pooled value or attention weight. The network reads padded tensors, for which PyTorch has its
+fastest kernels, and is still exact: a forward cell meets padding only after a review's end, where its states are
+ignored. A backward cell reads each review reversed within its own length, so that padding again comes last.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from sentiment.models.pooling import POOLINGS
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that a checkpoint must say for its weights to be loaded again."""
+    """Hyperparameters of a model, which a checkpoint stores so that its weights can be loaded again."""
 
     vocabulary_size: int  # V
     embedding_size: int  # E
-    cell: str  # a key of recurrent.CELLS
+    cell: str  # a key of layers.CELLS
     hidden_size: int  # H, of each direction
     layers: int  # L
     bidirectional: bool
-    mix_directions: bool  # each layer reads both directions of the one below; else each direction has its own layers
+    mix_directions: bool  # each layer reads both directions of the layer below; else each direction reads only itself
     pooling: tuple[str, ...]  # keys of POOLINGS, concatenated in this order
-    dropout_embedding: float  # share of the embeddings' numbers dropped
-    dropout_layers: float  # share dropped between two layers
-    dropout_output: float  # share of v dropped
+    dropout_embedding: float  # share of embedding elements dropped
+    dropout_layers: float  # share of state elements dropped between two layers
+    dropout_output: float  # share of the elements of v dropped
 
 
 class Classifier(nn.Module):
-    """Score reviews by a recurrent network over word embeddings."""
+    """Sentiment classifier: a recurrent network over word embeddings, pooled and scored."""
 
     temperature: Tensor  # (), 1 while training
 
@@ -68,14 +68,15 @@ class Classifier(nn.Module):
         shift: Tensor | None = None,
         products: torch.dtype | None = None,
     ) -> Tensor:
-        """Return logits (B,) for tokens (T, B) int64 of which the first lengths (B,) int64 of each review count.
+        """Return logits (B,) for padded tokens (T, B) int64 of reviews with the given lengths (B,) int64.
 
-        A shift, (T, B, E), is added to the embeddings. The matrix products between embeddings and pooled vector are in
-        the dtype `products`, or in that of the weights; the logits are always in the latter.
+        `shift`, (T, B, E), is added to the embeddings. The matrix products between the embeddings and the pooled vector
+        are computed in the dtype `products`, by default that of the weights; the logits are always in the dtype of the
+        weights.
         """
         steps = torch.arange(len(tokens), device=tokens.device)[:, None]
         inside = steps < lengths  # (T, B)
-        mirrored = torch.where(inside, lengths - 1 - steps, steps)  # (T, B): where step t of the reversed review lies
+        mirrored = torch.where(inside, lengths - 1 - steps, steps)  # (T, B): index of step t of the reversed review
         states = self.dropout_embedding(self.embedding(tokens))  # (T, B, E)
         if shift is not None:
             states = states + shift
@@ -85,7 +86,7 @@ class Classifier(nn.Module):
                 states = self.dropout_layers(states)
             states = layer(states, mirrored)  # (T, B, D * H)
         pooled = torch.cat([pooling(states, inside) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
-        # a narrower dtype would leave a logit two or three digits
+        # in a narrower dtype the logit would have only two or three significant digits
         logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
         return logits / self.temperature
 
@@ -95,7 +96,7 @@ class Classifier(nn.Module):
 
 
 def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:
-    """Return an untrained model, its random weights from `seed`, its embeddings (V, E) those given."""
+    """Build an untrained model with the given embeddings (V, E) and other weights drawn at random from `seed`."""
     torch.manual_seed(seed)
     model = Classifier(config)
     with torch.no_grad():

@@ -1,15 +1,15 @@
-"""Dropout that is cheap to draw on a CPU."""
+"""Dropout whose masks are fast to draw on a CPU."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Set a share of numbers to 0 and scale the rest up; nothing while evaluating (Srivastava et al. 2014).
+    """Zero a share of elements and scale up the rest in training; do nothing in evaluation (Srivastava et al. 2014).
 
-    PyTorch's own draws a number of 64 bits for each on the CPU, one after the other, and so takes a third of a step of
-    training. Here each draw serves four, at 16 bits each; the share is rounded to a multiple of 1 / 65,536. Variational
-    dropout draws once for all of the first dimension, which is time (Gal and Ghahramani 2016).
+    On a CPU, PyTorch's own dropout draws 64 bits for each element, one element after another, which takes a third of a
+    training step. Here one draw serves four elements with 16 bits each; the share is rounded to a multiple of 1 /
+    65,536. Variational dropout draws one mask for the whole first dimension, which is time (Gal and Ghahramani 2016).
     """
 
     def __init__(self, share: float, variational: bool = False) -> None:
@@ -18,13 +18,13 @@ class Dropout(nn.Module):
         self.variational = variational
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop some of x, of any shape."""
+        """Apply dropout to x, of any shape."""
         if not self.training or self.share == 0:
             return x
         return x * self.drop(torch.ones_like(x[:1])) if self.variational else self.drop(x)
 
     def drop(self, x: Tensor) -> Tensor:
-        """Drop some of x, each number on its own."""
+        """Apply dropout to x with an independent draw for each element."""
         if x.is_cuda:
             return nn.functional.dropout(x, self.share)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)

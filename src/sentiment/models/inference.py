@@ -1,4 +1,4 @@
-"""Score reviews with a model."""
+"""Inference: score encoded reviews with a model."""
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ def predict_logits(
     share: slice = slice(None),
     tokens_at_once: int = TOKENS_AT_ONCE,
 ) -> Tensor:
-    """Return the logits of N reviews, (N,) float32 on the CPU, in their order; dropout is off meanwhile.
+    """Return the logits of N reviews, (N,) float32 on the CPU, in the order of the reviews and with dropout off.
 
-    With a `share` of the batches, the logits of reviews in others are 0. A batch of more tokens, padded, than may be
-    read at once is read in parts.
+    `share` selects some of the batches; the logits of reviews in other batches are 0. A batch of more than
+    `tokens_at_once` padded tokens is read in parts.
     """
     was_training = model.training
     model.to(device).eval()

@@ -1,9 +1,10 @@
-"""Recurrent layers that read padded reviews exactly, in one direction or two.
+"""Recurrent layers in one direction or two, whose states padding does not affect.
 
-PyTorch's modules own the weights and, where they have a kernel for a whole sequence (cuDNN for every cell, oneDNN for
-the LSTM), do the work. For the tanh RNN and the GRU on a CPU they have none, and `scans` takes the steps instead.
+PyTorch's modules hold the weights. They also do the work where PyTorch has a kernel for a whole sequence: cuDNN's for
+every cell, oneDNN's for the LSTM. PyTorch has no such kernel for the tanh RNN and the GRU on a CPU, so `scans` runs
+these two cells there.
 
-All compute in the dtype of their inputs, as `precision` says.
+All layers compute in the dtype of their inputs; see `precision`.
 """
 
 from collections.abc import Callable
@@ -17,21 +18,21 @@ from sentiment.models.scans import SCANS, read_by_scan
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 FUNCTIONS: dict[str, Callable[..., Any]] = {"RNN_TANH": torch.rnn_tanh, "LSTM": torch.lstm, "GRU": torch.gru}
-ALIGNED = 8  # numbers of two bytes: tensor cores read rows of a multiple of 16 bytes
+ALIGNED = 8  # elements of two bytes: tensor cores read rows of a multiple of 16 bytes
 
-State = tuple[Tensor, ...]  # that a cell carries on: of an LSTM h and c, of others h, each (1, B, H)
+State = tuple[Tensor, ...]  # of a cell: h and c for an LSTM, h for the others, each (1, B, H)
 
 
 class Layer(nn.Module):
     """One recurrent layer, in one direction or two.
 
-    Two directions are two networks of one direction: dropout stays in explicit modules, whose random numbers are
-    reproducible on every device, and each network meets padding only behind a review's end. Where the inputs are
-    split, each direction reads its own part of them, else both read all.
+    Two directions are two unidirectional networks, so that dropout stays in explicit modules, whose random numbers are
+    reproducible on every device, and so that each network meets padding only after a review's end. If the inputs are
+    split, each direction reads its own part of the inputs; otherwise both directions read all of the inputs.
     """
 
     def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool, is_split: bool) -> None:
-        """Make the cells; `input_size` is that of one direction's inputs."""
+        """Create the cells; `input_size` is the size of one direction's inputs."""
         super().__init__()
         self.is_split = is_split
         self.forward_cell = CELLS[cell](input_size, hidden_size)
@@ -55,17 +56,17 @@ class Layer(nn.Module):
 
     @property
     def cells(self) -> list[nn.RNNBase]:
-        """Return the cell of each direction, D of them."""
+        """Return the D cells, one for each direction."""
         return [self.forward_cell] if self.backward_cell is None else [self.forward_cell, self.backward_cell]
 
 
 def read(
     cell: nn.RNNBase, inputs: Tensor, state: State | None = None, drop: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, State]:
-    """Read inputs (T, B, I) by PyTorch's kernel for whole sequences; return states (T, B, H) and the state to carry on.
+    """Read inputs (T, B, I) with PyTorch's kernel for whole sequences; return states (T, B, H) and the final state.
 
-    The products are in the dtype of the inputs. `drop` is applied to the recurrent weights (DropConnect, Merity et al.
-    2018).
+    Matrix products are computed in the dtype of the inputs. `drop` is applied to the recurrent weights (DropConnect,
+    Merity et al. 2018).
     """
     is_lstm = cell.mode == "LSTM"
     if inputs.dtype == next(cell.parameters()).dtype and drop is None:
@@ -81,33 +82,33 @@ def read(
         state = (inputs.new_zeros(1, inputs.shape[1], cell.hidden_size),) * (2 if is_lstm else 1)
     states, *after = FUNCTIONS[cell.mode](
         inputs, state if is_lstm else state[0], weights, True, 1, 0.0, cell.training, False, False
-    )  # with biases, one layer, no dropout, training or not, one direction, time first
+    )  # after the weights: has_biases, num_layers, dropout, train, bidirectional, batch_first
     return states, tuple(after)
 
 
 def align(x: Tensor) -> Tensor:
-    """Return x, (..., I), with zeros behind it to the next multiple of ALIGNED."""
+    """Pad the last dimension of x, (..., I), with zeros to a multiple of ALIGNED."""
     return pad(x, (0, -x.shape[-1] % ALIGNED))
 
 
 def side_by_side(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Return weights in a dtype, as views of one piece of memory: cuDNN copies any others there at every call."""
+    """Cast weights to a dtype as views of one buffer: cuDNN copies separate tensors into a buffer at every call."""
     flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
     parts = flat.split([weight.numel() for weight in weights])
     return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
 def mirror(states: Tensor, mirrored: Tensor) -> Tensor:
-    """Return (T, B, I) whose row t of review b is states[mirrored[t, b], b]: each review reversed in its own length."""
+    """Reverse each review of states (T, B, I) within its own length: row t of review b is states[mirrored[t, b], b]."""
     reversed_states: Tensor = Mirror.apply(states, mirrored)  # type: ignore[no-untyped-call]
     return reversed_states
 
 
 class Mirror(torch.autograd.Function):
-    """The operation behind `mirror`.
+    """Autograd function of `mirror`.
 
-    To mirror twice is to do nothing, so the gradient is mirrored the same way: a gather, where the general rule for
-    indexing would add up into a tensor of zeros.
+    Mirroring is its own inverse, so the gradient is mirrored in the same way: a gather, where autograd's rule for
+    indexing would accumulate into a tensor of zeros.
     """
 
     @staticmethod

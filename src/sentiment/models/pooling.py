@@ -1,4 +1,4 @@
-"""Pool the states of a review, padding left out, into one vector."""
+"""Pooling: reduce the states of a review to one vector, ignoring padding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ from sentiment.models.precision import Linear, wide
 
 
 class Last(nn.Module):
-    """The state after the whole review: of a forward reader at its last token, of a backward one at its first."""
+    """The final state: the forward cell's state at the last token, the backward cell's at the first token."""
 
     def __init__(self, hidden_size: int, directions: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
         last = inside.sum(dim=0) - 1  # (B,)
         reviews = torch.arange(len(last), device=last.device)
         forward, backward = states.split([self.hidden_size, states.shape[2] - self.hidden_size], dim=2)
@@ -32,33 +32,33 @@ class Mean(nn.Module):
         super().__init__()
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
         total = states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0, dtype=wide(states))
         return total / inside.sum(dim=0)[:, None]
 
 
 class Max(nn.Module):
-    """The greatest value of each number of the state: v = max_t h_t (Collobert et al. 2011)."""
+    """The maximum over time of each element of the state: v = max_t h_t (Collobert et al. 2011)."""
 
     def __init__(self, hidden_size: int, directions: int) -> None:
         super().__init__()
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
         greatest: Tensor = Greatest.apply(states, inside)  # type: ignore[no-untyped-call]
         return greatest
 
 
 class Greatest(torch.autograd.Function):
-    """The operation behind `Max`.
+    """Autograd function of `Max`.
 
-    The gradient is PyTorch's for `amax`, which divides it among steps that are equally great, to the bit. But that
-    multiplies and divides all T * B * D * H numbers, and counts in 64 bits.
+    The gradient equals that of PyTorch's `amax` to the bit: it is divided among steps that tie for the maximum. But
+    PyTorch multiplies and divides all T * B * D * H elements, and counts the ties in 64 bits.
     """
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states, (T, B, D * H), where inside, (T, B) bool."""
+        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
         states = states.masked_fill(~inside[:, :, None], -torch.inf)
         greatest = states.amax(dim=0)
         ctx.save_for_backward(states, greatest)
@@ -67,10 +67,10 @@ class Greatest(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the states for that of the greatest, (B, D * H)."""
+        """Return the gradient of the states, (T, B, D * H), given that of their maximum, (B, D * H)."""
         states, greatest = ctx.saved_tensors
         is_greatest = states == greatest  # (T, B, D * H)
-        # of 255 steps at a time, so that a byte holds each count
+        # 255 steps at a time, so that each count fits in a byte
         counts = [steps.sum(dim=0, dtype=torch.uint8).long() for steps in is_greatest.view(torch.uint8).split(255)]
         share = gradient / torch.stack(counts).sum(dim=0)  # (B, D * H)
         return torch.where(is_greatest, share, 0.0), None
@@ -88,10 +88,10 @@ class Attention(nn.Module):
         self.query = Linear(hidden_size, 1, bias=False)
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) where inside (T, B) bool to (B, D * H)."""
+        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
         scores = self.query(torch.tanh(self.key(states))).squeeze(2)  # (T, B)
         weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0, dtype=wide(scores))  # (T, B)
-        # One product a review, (1, T) by (T, D * H), instead of a weighted copy of all states.
+        # One product per review, (1, T) by (T, D * H), instead of a weighted copy of all states.
         return torch.bmm(weights.to(states.dtype).T[:, None, :], states.transpose(0, 1)).squeeze(1)
 
 

@@ -1,11 +1,13 @@
-"""What is computed in which dtype: products in a narrow one, sums and everything that is kept in float32.
+"""Mixed precision: matrix products in a narrow dtype, sums and stored tensors in float32.
 
-A module computes in the dtype of its input. Weights are held in float32 and cast to that dtype where they meet it, so
-that the one cast of the embeddings decides for the network above them. What is summed over many terms (a mean over
-time, a softmax, a loss) is widened first. Autograd casts each gradient back: those of weights are in float32.
+A module computes in the dtype of its input. Weights are stored in float32 and cast to the input's dtype where they are
+used, so that a single cast, that of the embeddings, sets the dtype of the network above. Tensors are widened before
+they are summed over many terms (a mean over time, a softmax, a loss). Autograd casts each gradient back, so the
+gradients of the weights are float32.
 
-PyTorch's autocast is not used: on CUDA it casts every recurrent network of cuDNN to float16, whatever dtype it was
-asked for, and it widens on CUDA what it does not widen on a CPU, so that tests on a CPU would show other dtypes.
+PyTorch's autocast is not used, for two reasons. On CUDA, autocast runs every cuDNN recurrent network in float16,
+whatever dtype was requested. Autocast also widens some operations on CUDA but not on a CPU, so tests on a CPU would see
+different dtypes.
 """
 
 import torch
@@ -16,7 +18,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def wide(tensor: Tensor) -> torch.dtype:
-    """Return the dtype for sums: float32, or the tensor's own if that is wider."""
+    """Return the dtype for sums: float32, or the tensor's own dtype if that is wider."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 

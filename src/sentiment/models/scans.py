@@ -1,8 +1,8 @@
-"""The steps of the tanh RNN and of the GRU on a CPU, taken one by one, with the backward pass written out.
+"""The tanh RNN and the GRU on a CPU, computed step by step, with hand-written backward passes.
 
-PyTorch has no kernel there that reads a whole sequence: autograd would record each step and add up the gradient of the
-weights step by step. A scan takes one matrix product a step each way, both directions at once, and does all else in a
-few large ones.
+PyTorch has no CPU kernel that reads a whole sequence with these cells: autograd would record each step and accumulate
+the gradient of the weights step by step. A scan computes one matrix product per step in each pass, for both directions
+at once, and leaves all other products to a few large ones.
 """
 
 from typing import Any
@@ -15,15 +15,15 @@ from sentiment.models.precision import wide
 
 
 def read_by_scan(scan: type[torch.autograd.Function], cells: list[nn.RNNBase], sequences: list[Tensor]) -> list[Tensor]:
-    """Read D sequences (T, B, I), each by its own cell, and return D times states (T, B, H).
+    """Read D sequences (T, B, I), each with its own cell, and return D tensors of states (T, B, H).
 
-    What the inputs contribute is one product over all steps, (T * B, I) by (I, G * H) for the G gates of the cell.
-    Products are in the dtype of the inputs, what stands between them is in float32.
+    The contribution of the inputs is one product over all steps, (T * B, I) by (I, G * H) for a cell with G gates.
+    Products are computed in the dtype of the inputs, everything between them in float32.
     """
     steps, reviews, _ = sequences[0].shape
     dtype = sequences[0].dtype
 
-    def weights(name: str) -> Tensor:  # (D, I or H, G * H), or (D, 1, G * H) of a bias
+    def weights(name: str) -> Tensor:  # (D, I or H, G * H); (D, G * H) for a bias
         return torch.stack([getattr(cell, name).t() for cell in cells]).to(dtype)
 
     inputs = torch.stack(sequences).flatten(1, 2)  # (D, T * B, I)
@@ -34,7 +34,7 @@ def read_by_scan(scan: type[torch.autograd.Function], cells: list[nn.RNNBase], s
 
 
 class TanhScan(torch.autograd.Function):
-    """h_t = tanh(p_t + h_{t-1} U + c), where p_t = x_t W + b has been computed for all t."""
+    """The tanh RNN: h_t = tanh(p_t + h_{t-1} U + c), where p_t = x_t W + b is computed beforehand for all t."""
 
     @staticmethod
     def forward(ctx: Any, projected: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class TanhScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of projected, recurrent and bias for that of the states, (D, T, B, H)."""
+        """Return the gradients of projected, recurrent and bias, given that of the states, (D, T, B, H)."""
         states, recurrent = ctx.saved_tensors
         transposed = recurrent.transpose(1, 2).contiguous()
         d_projected = torch.empty_like(states)
@@ -64,9 +64,9 @@ class TanhScan(torch.autograd.Function):
 
 
 class GruScan(torch.autograd.Function):
-    """The GRU of PyTorch and cuDNN, which resets after the product.
+    """The GRU as in PyTorch and cuDNN, with the reset gate applied after the matrix product.
 
-    a, b, m = h_{t-1} U + c, where p_t = x_t W + d has been computed for all t
+    a, b, m = h_{t-1} U + c, where p_t = x_t W + d is computed beforehand for all t
     r = sigmoid(p_r + a);  z = sigmoid(p_z + b);  n = tanh(p_n + r m);  h_t = (1 - z) n + z h_{t-1}
     """
 
@@ -78,7 +78,7 @@ class GruScan(torch.autograd.Function):
         states = projected.new_empty(directions, steps, reviews, size)
         gates = torch.empty_like(projected, dtype=wide(projected))  # r, z, n
         inner = torch.empty_like(states, dtype=wide(projected))  # m
-        exact = inner.new_zeros(directions, reviews, size)  # the state, before it is rounded for the product
+        exact = inner.new_zeros(directions, reviews, size)  # the state before it is rounded to the products' dtype
         state = exact.to(states.dtype)
         for p, out, gate, m in steps_of(projected, states, gates, inner):
             hidden = torch.baddbmm(bias, state, recurrent)
@@ -94,7 +94,7 @@ class GruScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of projected, recurrent and bias for that of the states, (D, T, B, H)."""
+        """Return the gradients of projected, recurrent and bias, given that of the states, (D, T, B, H)."""
         states, recurrent, gates, inner = ctx.saved_tensors
         size = states.shape[3]
         transposed = recurrent.transpose(1, 2).contiguous()
@@ -122,12 +122,12 @@ class GruScan(torch.autograd.Function):
 
 
 def steps_of(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Return, for each of the T steps, its part (D, B, ..) of each tensor (D, T, B, ..)."""
+    """Return, for each of the T steps, the slice (D, B, ..) of each tensor (D, T, B, ..)."""
     return list(zip(*(tensor.unbind(1) for tensor in tensors), strict=True))
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """Put tanh(x) = 2 sigmoid(2 x) - 1 in the place of x: on a CPU PyTorch's sigmoid takes a seventh of its tanh."""
+    """Compute tanh(x) = 2 sigmoid(2 x) - 1 in place: on a CPU, PyTorch's sigmoid takes a seventh of its tanh's time."""
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
@@ -137,7 +137,7 @@ def d_recurrent(states: Tensor, d_hidden: Tensor) -> Tensor:
 
 
 def d_bias(d_hidden: Tensor) -> Tensor:
-    """Return the gradient (D, 1, G * H) of a bias that was added at each step."""
+    """Return the gradient, (D, 1, G * H), of a bias that is added at each step."""
     return d_hidden.sum((1, 2), dtype=wide(d_hidden)).to(d_hidden.dtype)[:, None]
 
 

@@ -1,1 +1,1 @@
-"""Language models for a classifier to start from."""
+"""Language models that pretrain a classifier."""

@@ -1,8 +1,8 @@
-"""Train language models on streams of text.
+"""The training loop of the language models, on streams of text.
 
-The texts, shuffled, each with a boundary behind it, are laid end to end and cut into B streams of equal length, which
-are read side by side, T tokens at a time. The state is carried from one window to the next, the gradient is not. Ten
-times an epoch the progress is reported and the state needed to resume is saved.
+The shuffled reviews, each followed by a boundary token, are concatenated and cut into B streams of equal length, which
+are read in parallel, T tokens at a time. States are carried from one window to the next, gradients are not. Ten times
+an epoch, progress is reported and the state needed to resume is saved.
 """
 
 import math
@@ -23,20 +23,20 @@ from sentiment.runtime.device import memory_for, product_dtype
 from sentiment.runtime.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
 from sentiment.runtime.schedule import rate_factor
 
-REPORTS = 10  # an epoch
+REPORTS = 10  # per epoch
 
 
 class Progress(NamedTuple):
     """Training progress, ten times an epoch."""
 
-    epochs: float  # read so far
-    train_loss: float  # nats a token, mean over the directions and since the last report, dropout on
-    held_out_loss: float  # the same of the reviews held out, dropout off
-    seconds: float  # since the last report, of training and judging
+    epochs: float  # completed so far, with a fraction
+    train_loss: float  # nats per token, mean over the directions since the last report, dropout on
+    held_out_loss: float  # nats per token on the held-out reviews, dropout off
+    seconds: float  # of training and evaluation since the last report
 
 
 class LanguageTrainer:
-    """Train language models, from the beginning or from a saved state."""
+    """Trainer of language models, from the beginning or from a saved state."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class LanguageTrainer:
         device: torch.device,
         saved: Saved | None = None,
     ) -> None:
-        """Prepare to train the embeddings and the lowest layers of `model`, in place, and restore what `saved` holds.
+        """Prepare to train the embeddings and the lowest layers of `model` in place, and restore any state in `saved`.
 
-        `boundary` is the token that stands between two reviews. Raises InputError if there is too little text.
+        `boundary` is the token placed between two reviews. Raises InputError if there is too little text.
         """
         self.order = torch.Generator().manual_seed(config.seed)
-        torch.manual_seed(config.seed)  # the softmax's weights and dropout's numbers
+        torch.manual_seed(config.seed)  # for the softmax's weights and dropout
         shuffled = torch.randperm(len(reviews), generator=self.order)
         held_out, self.rows = shuffled.tensor_split([math.ceil(config.held_out_share * len(reviews))])
         self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
@@ -65,7 +65,7 @@ class LanguageTrainer:
             raise InputError(
                 f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams"
             )
-        self.steps_per_epoch = math.ceil((length - 1) / config.window)  # steps
+        self.steps_per_epoch = math.ceil((length - 1) / config.window)
         self.step = 0  # steps taken
         self.carried: Sequence[States] = self.models.before
         self.reported: list[Progress] = []
@@ -74,16 +74,16 @@ class LanguageTrainer:
             self.restore(groups)
 
     def streams(self, rows: Tensor) -> Tensor:
-        """Return the reviews `rows`, (n,), as streams, (S, B) int64."""
+        """Return the reviews at `rows`, (n,), as B streams of S tokens, (S, B) int64."""
         return streams_of(self.reviews, rows, self.boundary, self.config.streams).to(self.device)
 
     def train(self) -> Iterator[Progress]:
-        """Train, and yield the progress, that of a restored state first."""
+        """Train and yield progress reports, starting with those of a restored state."""
         yield from tuple(self.reported)
         marks = {math.ceil(self.steps_per_epoch * number / REPORTS) for number in range(1, REPORTS + 1)}
         for epoch in range(self.config.epochs):
-            order = self.rows[torch.randperm(len(self.rows), generator=self.order)]  # drawn for those past, too
-            taken = self.step - epoch * self.steps_per_epoch  # steps of this epoch that were taken before
+            order = self.rows[torch.randperm(len(self.rows), generator=self.order)]  # drawn for past epochs, too
+            taken = self.step - epoch * self.steps_per_epoch  # steps of this epoch taken before resuming
             if taken >= self.steps_per_epoch:
                 continue
             if taken == 0:
@@ -103,11 +103,11 @@ class LanguageTrainer:
 
     @property
     def bound_on_memory(self) -> str:
-        """Return the names of the parameters that bound memory, and the value of one."""
+        """Return the names of the parameters that bound memory, with the current number of streams."""
         return f"pretrain.window or pretrain.streams, now {self.config.streams}"
 
     def report(self, train_loss: float, started: float, work: str) -> Progress:
-        """Evaluate the models on the reviews held out, save the state, and return the progress."""
+        """Evaluate the models on the held-out reviews, save the state, and return the progress."""
         with memory_for(f"{work}, evaluation on the reviews held out", self.bound_on_memory):
             held_out_loss = evaluate(self.models, self.held_out, self.config.window)
         seconds = time.perf_counter() - started
@@ -117,10 +117,10 @@ class LanguageTrainer:
         return progress
 
     def learn(self, windows: list[Tensor], work: str) -> Tensor:
-        """Take a step with D windows (T + 1, B) int64, and return their mean loss, ().
+        """Take an optimizer step on D windows (T + 1, B) int64, and return their mean loss, ().
 
-        Raises InputError, which names the work, if the loss or its gradient is not finite: on a CPU before the update,
-        while on a GPU the state that would be saved next is refused.
+        Raises InputError, which names the work, if the loss or its gradient is not finite. On a CPU, both are checked
+        before the update; on a GPU, `Saved.save` refuses the next state instead.
         """
         config = self.config
         factor = rate_factor(self.step, config.epochs * self.steps_per_epoch, config.warmup_share, config.schedule)
@@ -179,7 +179,7 @@ class LanguageTrainer:
 
 
 def evaluate(models: LanguageModels, streams: Tensor, window: int) -> float:
-    """Return the mean loss of a token of streams (S, B) int64, in nats, over the directions."""
+    """Return the mean loss per token of streams (S, B) int64, in nats, averaged over the directions."""
     models.eval()
     carried: Sequence[States] = models.before
     loss_sum = torch.zeros((), dtype=torch.float64, device=streams.device)
@@ -191,9 +191,9 @@ def evaluate(models: LanguageModels, streams: Tensor, window: int) -> float:
 
 
 def streams_of(reviews: EncodedReviews, rows: Tensor, boundary: int, count: int) -> Tensor:
-    """Lay the reviews `rows`, (n,), end to end, a boundary behind each, and cut them into streams, (S, B) int64.
+    """Concatenate the reviews at `rows`, (n,), each followed by `boundary`, and cut them into streams, (S, B) int64.
 
-    Fewer than B tokens at the end are left out.
+    The last few tokens, fewer than B, are left out.
     """
     texts = reviews.tokens.split(reviews.lengths.tolist())
     end = reviews.tokens.new_tensor([boundary])
@@ -203,9 +203,10 @@ def streams_of(reviews: EncodedReviews, rows: Tensor, boundary: int, count: int)
 
 
 def windows_of(streams: Tensor, directions: int, length: int) -> Iterator[list[Tensor]]:
-    """Yield, of each direction, the next `length` + 1 tokens of streams (S, B), of which the last is the next's first.
+    """Yield, for each direction, windows of `length` + 1 tokens of streams (S, B).
 
-    The second direction reads the streams from their end: each review backward.
+    The last token of a window is the first of the next. The second direction reads the streams from their end, and so
+    each review backward.
     """
     texts = [streams, streams.flip(0)][:directions]
     for start in range(0, len(streams) - 1, length):

@@ -1,1 +1,1 @@
-"""Plots, and one page that shows them."""
+"""Plots, and one self-contained page that shows them."""

@@ -1,4 +1,4 @@
-"""The report of a run: one page of HTML that needs nothing else, no network either."""
+"""The report of a run: one self-contained HTML page that needs no network."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from sentiment.report.plots import Figure
 from sentiment.storage.outputs import replacing
 
 TEMPLATE = Path(__file__).with_name("page.html")
-FAINTEST = 0.05  # of the heaviest word's weight: a lighter one is not shaded
+FAINTEST = 0.05  # share of the largest weight, below which a word is not shaded
 
 
 class Word(NamedTuple):
-    """A token of a review, as the review spells it."""
+    """A token of a review, as spelled in the review."""
 
     text: str
     follows_space: bool
-    weight: float  # from -1, spoke for negative, to 1, for positive, relative to the review's heaviest
+    weight: float  # from -1 (negative) to 1 (positive), relative to the review's largest weight
 
 
 class Mistake(NamedTuple):
@@ -32,14 +32,14 @@ class Mistake(NamedTuple):
     words: list[Word]
 
 
-Rows = Mapping[str, object]  # what a table says: names and values
+Rows = Mapping[str, object]  # of a table: names and values
 
 
 class Report(NamedTuple):
-    """What the page shows."""
+    """The contents of the page."""
 
     title: str
-    summary: Sequence[tuple[str, str]]  # the figures to see first, with their names
+    summary: Sequence[tuple[str, str]]  # names and values of the main metrics
     metrics: Mapping[str, Rows]  # by stage
     data: Rows
     figures: Sequence[Figure]
@@ -48,11 +48,11 @@ class Report(NamedTuple):
 
 
 def lay_out(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
-    """Lay n tokens, each a part of the text in its order, and their weights, (n,), over the text."""
+    """Locate n tokens in the text that contains them in order, and scale their weights, (n,), for shading."""
     heaviest = max(map(abs, weights), default=0.0) or 1.0
     words, end = [], 0
     for token, weight in zip(tokens, weights, strict=True):
-        start = max(end, text.find(token, end))  # what stands for an empty text is not in it
+        start = max(end, text.find(token, end))  # the token of an empty text, <unk>, is not in the text
         share = round(weight / heaviest, 2)
         words.append(Word(token, start > end, share if abs(share) >= FAINTEST else 0.0))
         end = start + len(token)
@@ -60,7 +60,7 @@ def lay_out(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page; all text in it is escaped, so that a review is shown and never run."""
+    """Write the page; all text is escaped, so that HTML in a review is shown rather than executed."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
         autoescape=True,

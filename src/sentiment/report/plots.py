@@ -1,4 +1,4 @@
-"""Figures of a run, drawn by Matplotlib as SVG, once for a light page and once for a dark one."""
+"""Plots of a run, drawn by Matplotlib as SVG, once for a light page and once for a dark one."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ INCHES = (4.8, 3.2)
 
 
 class Theme(NamedTuple):
-    """Colours; the two of lines differ in lightness as well as in hue, so that no eye confuses them."""
+    """Colours; the two line colours differ in lightness and in hue, to suit colour-blind readers."""
 
     ink: str
     grid: str
@@ -30,7 +30,7 @@ DARK = Theme(ink="#e6e6e6", grid="#3f4246", first="#6fb7f2", second="#f5a65b")
 
 
 class Figure(NamedTuple):
-    """A figure in both liveries, and what it shows in words."""
+    """A plot in both themes, with its title and caption."""
 
     title: str
     caption: str
@@ -39,7 +39,7 @@ class Figure(NamedTuple):
 
 
 def perplexity(curve: Columns) -> Figure:
-    """Draw the curves of epochs, train and held_out."""
+    """Plot training and held-out perplexity by epoch, from the columns epochs, train and held_out."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(curve["epochs"], curve["train"], marker=".", label="training")
@@ -53,7 +53,7 @@ def perplexity(curve: Columns) -> Figure:
 
 
 def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figure:
-    """Draw two curves of step and loss."""
+    """Plot training and validation loss by epoch, each from the columns step and loss."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(train["step"], train["loss"], marker=".", label="training")
@@ -66,7 +66,7 @@ def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figur
 
 
 def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Figure:
-    """Draw a curve of step and accuracy."""
+    """Plot validation accuracy by epoch, from the columns step and accuracy."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(validation["step"], validation["accuracy"], marker=".", color=theme.second)
@@ -77,7 +77,7 @@ def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Figure:
 
 
 def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> Figure:
-    """Draw the number of reviews of each actual and predicted label."""
+    """Draw the confusion matrix: the number of reviews for each pair of actual and predicted label."""
     table = [[counts.get((actual, predicted), 0) for predicted in labels] for actual in labels]
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -96,7 +96,7 @@ def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> F
 
 
 def roc(curve: Columns, area: float) -> Figure:
-    """Draw the curve of false_positive_rate and true_positive_rate."""
+    """Plot the ROC curve, from the columns false_positive_rate and true_positive_rate."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
@@ -107,7 +107,7 @@ def roc(curve: Columns, area: float) -> Figure:
 
 
 def precision_recall(curve: Columns, average: float) -> Figure:
-    """Draw the curve of recall and precision."""
+    """Plot the precision-recall curve, from the columns recall and precision."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(curve["recall"], curve["precision"])
@@ -117,7 +117,7 @@ def precision_recall(curve: Columns, average: float) -> Figure:
 
 
 def calibration(curve: Columns, error: float) -> Figure:
-    """Draw the curve of predicted and positive."""
+    """Plot the calibration curve, from the columns predicted and positive."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
@@ -128,7 +128,7 @@ def calibration(curve: Columns, error: float) -> Figure:
 
 
 def accuracy_by_length(curve: Columns) -> Figure:
-    """Draw the curve of tokens and accuracy."""
+    """Plot accuracy by review length, from the columns tokens and accuracy."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(curve["tokens"], curve["accuracy"], marker="o")
@@ -138,7 +138,7 @@ def accuracy_by_length(curve: Columns) -> Figure:
 
 
 def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Figure:
-    """Draw the share of each capability's cases that the two get right."""
+    """Plot the share of each capability's cases that the model and the baseline get right."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         places = range(len(capabilities))
@@ -154,7 +154,7 @@ def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Seq
 
 
 def gradient_by_distance(curve: Columns) -> Figure:
-    """Draw the curve of distance and log10_norm."""
+    """Plot the norm of the gradient by distance, from the columns distance and log10_norm."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(curve["distance"], [10**exponent for exponent in curve["log10_norm"]])
@@ -186,8 +186,8 @@ def _svg(draw: Callable[[Axes, Theme], None], theme: Theme) -> str:
         "font.size": 11,
         "grid.color": theme.grid,
         "legend.frameon": False,
-        "svg.fonttype": "path",  # the same letters wherever the page is opened
-        "svg.hashsalt": "sentiment",  # else names of parts are drawn at random
+        "svg.fonttype": "path",  # outlines, so that text looks the same in every browser
+        "svg.hashsalt": "sentiment",  # otherwise the ids of elements are random
         "text.color": theme.ink,
         "xtick.color": theme.ink,
         "ytick.color": theme.ink,

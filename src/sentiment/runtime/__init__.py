@@ -1,1 +1,1 @@
-"""The device and its habits, several processes, the state that training resumes from."""
+"""Device and precision, several processes, saved training state, learning-rate schedules."""

@@ -1,4 +1,4 @@
-"""The device that does the work, and what to ask of it."""
+"""Device selection and setup, support for bfloat16, and errors when memory is full."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ from sentiment.errors import InputError
 
 
 def choose_device(precision: str = "float32") -> torch.device:
-    """Return the GPU of this process if there is one, else the CPU, set up to give the same bits each time.
+    """Return this process's GPU, or the CPU if there is none, set up to give the same bits on every run.
 
-    Call this before any work on the device; `precision` is that of the work's matrix products. A GPU is also set up to
-    compute float32 in float32, not in TF32, unless products are in bfloat16; an operation without a deterministic
-    implementation warns. A CPU needs no setting up. Raises InputError if the GPU's memory is full, or if torchrun
-    started more processes on this machine than it has GPUs.
+    Call this before any work on the device; `precision` is that of the work's matrix products. On a GPU, float32
+    products are computed in float32 rather than TF32 unless `precision` is bfloat16, and an operation without a
+    deterministic implementation warns. A CPU needs no setup. Raises InputError if the GPU's memory is full, or if
+    torchrun started more processes on this machine than it has GPUs.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -28,12 +28,12 @@ def choose_device(precision: str = "float32") -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     # cuBLAS is deterministic with :16:8 or :4096:8, and cuDNN's recurrent layers with :16:8 or :4096:2.
     if os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8") == ":16:8":
-        os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", "128")  # KiB: 8 times 16; PyTorch warns if this one is larger
+        os.environ.setdefault("CUBLASLT_WORKSPACE_SIZE", "128")  # KiB: 8 times 16; PyTorch warns about a larger one
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 bits. Where that is forbidden, PyTorch keeps
-    # cuDNN's recurrent layers from tensor cores in bfloat16, too (ATen/cudnn/Descriptors.h). There is a newer way,
-    # `fp32_precision`, after which reading these two flags is an error, also in PyTorch's torch.backends.cudnn.flags.
+    # By default cuDNN multiplies in TF32, which keeps 10 of float32's 23 mantissa bits. If TF32 is disallowed, PyTorch
+    # also keeps cuDNN's recurrent layers in bfloat16 off the tensor cores (ATen/cudnn/Descriptors.h). The newer setting
+    # `fp32_precision` makes it an error to read these two flags, even in PyTorch's torch.backends.cudnn.flags.
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
     with memory_for(f"starting {device}"):
@@ -42,9 +42,9 @@ def choose_device(precision: str = "float32") -> torch.device:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether the device has instructions for products of bfloat16; without, they are slower than float32.
+    """Return whether the device has bfloat16 instructions; without them, bfloat16 is slower than float32.
 
-    A processor whose instructions are kept to AVX2, by PyTorch's `ATEN_CPU_CAPABILITY`, has none.
+    A processor that PyTorch's `ATEN_CPU_CAPABILITY` limits to AVX2 counts as having no such instructions.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -52,22 +52,22 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     able = torch.cpu.get_capabilities()
-    has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86-64 twice; Arm
+    has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86-64, x86-64, Arm
     return has_instructions and reads_bfloat16()
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of matrix products: that of the precision, or float32 where the device is slower in that."""
+    """Return the dtype of matrix products: `precision`, or float32 on a device where bfloat16 is slower."""
     dtype: torch.dtype = getattr(torch, precision)
     return torch.float32 if dtype == torch.bfloat16 and not multiplies_bfloat16(device) else dtype
 
 
 @cache
 def reads_bfloat16() -> bool:
-    """Return whether an LSTM reads bfloat16 on this processor, found by running one.
+    """Return whether this processor can run an LSTM in bfloat16, by trying to run one.
 
-    PyTorch asks oneDNN for it on processors with AVX-512, even where ONEDNN_MAX_CPU_ISA keeps oneDNN to instructions
-    for which it has none.
+    On processors with AVX-512, PyTorch asks oneDNN for a bfloat16 LSTM, even if ONEDNN_MAX_CPU_ISA limits oneDNN to
+    instructions for which it has no such LSTM.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         try:
@@ -77,8 +77,9 @@ def reads_bfloat16() -> bool:
     return True
 
 
-# Texts of PyTorch's errors when a GPU's memory is full; only the first has a class of its own. cuBLAS calls a handle
-# "not initialized" when there is no memory for it. cuDNN 9 says DEVICE_ALLOCATION_FAILED, cuDNN 8 ALLOC_FAILED.
+# PyTorch's error messages when a GPU's memory is full; only the first has its own exception class. cuBLAS reports a
+# handle as "not initialized" if there is no memory to create it. cuDNN 9 says DEVICE_ALLOCATION_FAILED, cuDNN 8
+# ALLOC_FAILED.
 MEMORY_IS_FULL = (
     "CUDA out of memory",
     "CUDA error: out of memory",
@@ -91,10 +92,10 @@ MEMORY_IS_FULL = (
 
 @contextmanager
 def memory_for(work: str, lower: str | None = None) -> Iterator[None]:
-    """Raise InputError, which names the work and the parameter to lower, if a GPU's memory is full meanwhile.
+    """Turn a GPU's out-of-memory error into an InputError that names the work and the parameter to lower.
 
-    Without a parameter to lower, the error says to free memory or to use the CPU. A full memory of the CPU is left to
-    the operating system, which may end a process that asks for too much.
+    Without a parameter to lower, the error advises the user to free memory or to use the CPU. When the CPU's memory is
+    full, the operating system may kill the process; this function does not handle that case.
     """
     try:
         yield
@@ -106,12 +107,13 @@ def memory_for(work: str, lower: str | None = None) -> Iterator[None]:
 
 
 def tune_memory() -> None:
-    """Let the C library keep large pieces of freed memory for the next batch, and oneDNN forget old kernels.
+    """Make the C library keep large freed blocks for the next batch, and limit oneDNN's cache of kernels.
 
-    glibc returns each piece above 32 MiB to the operating system when it is freed, which clears each page anew when the
-    next batch asks for it; that takes as long as oneDNN takes to run an LSTM. Other C libraries are left as they are.
-    oneDNN keeps the kernels of the last 1,024 shapes, some MiB each, and no two batches need be of one shape. To be
-    called before any work; a number of kernels in the environment stands.
+    glibc returns each block above 32 MiB to the operating system when the block is freed, and the system zeroes the
+    pages again when the next batch allocates them; that takes as long as oneDNN takes to run an LSTM. C libraries other
+    than glibc are left unchanged. By default oneDNN caches the kernels of the last 1,024 shapes, some MiB each,
+    although every batch may have a new shape. Call this before any work. A value of ONEDNN_PRIMITIVE_CACHE_CAPACITY in
+    the environment takes precedence.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as PyTorch's own launcher, torchrun, starts them."""
+"""Data-parallel training: several processes, started by PyTorch's launcher torchrun, train one model."""
 
 import atexit
 import logging
@@ -20,16 +20,17 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sentiment.errors import InputError
 
-GRACE_SECONDS = 5.0  # between SIGTERM and the end of a process that does not end by itself
+GRACE_SECONDS = 5.0  # from SIGTERM until a process that still runs is ended by force
 
 
 def launch(module: str, count: int) -> None:
-    """Run a module in so many processes on this machine, which share its cores, as `torchrun` does.
+    """Run a module in `count` processes on this machine, which share its cores, as `torchrun` does.
 
-    When one of them ends early the others are ended too, and InputError says how the first one ended.
+    If a process fails, the other processes are terminated and InputError says how the first process failed.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // count)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the error below says it in one line
+    # the InputError below reports a failure in one line
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -54,9 +55,10 @@ def is_launched() -> bool:
 
 @contextmanager
 def joined(device: torch.device, count: int) -> Iterator[int]:
-    """Join the other processes, if torchrun started this one, yield its rank, and destroy the group at the end.
+    """Join the process group if torchrun started this process, yield the rank, and destroy the group at the end.
 
-    Raises InputError if torchrun did not start `count` processes, or if NCCL or torchrun's store fails.
+    The rank is 0 without torchrun. Raises InputError if torchrun did not start `count` processes, or if NCCL or
+    torchrun's store fails.
     """
     if not is_launched():
         yield 0
@@ -71,10 +73,11 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
         dist.init_process_group(backends, device_id=device if is_cuda else None)
         yield dist.get_rank()
     except BaseException as error:
-        # NCCL destroys a group only when all processes do so, but the others are waiting for this one's next tensor
+        # NCCL destroys a group only once all processes do, but the others wait for a tensor from this process
         atexit.register(end_at_once)
-        if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):  # gloo has no class
-            leave()  # another process is gone, and the launcher will say how
+        # gloo raises RuntimeError, without a class of its own
+        if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):
+            leave()  # another process has ended, and the launcher reports how
         if isinstance(error, dist.DistError):
             said = " ".join(str(error).split())
             raise InputError(f"process {os.environ['RANK']} of {count}, counted from 0: {said}") from error
@@ -83,10 +86,11 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
 
 
 def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
-    """Let SIGTERM end this process with status 1: by `leave`, or by force if the process still runs after the grace.
+    """Make SIGTERM end this process with status 1: by `leave`, or by force if it still runs after the grace period.
 
-    Python runs a signal handler between two of its instructions, so not while the main thread waits in C, for example
-    for a GPU that waits for another process. The signal's number is written to the pipe even then.
+    Python runs a signal handler only between two of its bytecode instructions, so not while the main thread waits in C,
+    for example for a GPU that waits for another process. Even then, Python writes the signal's number to the wakeup
+    pipe, which a thread watches.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -103,13 +107,13 @@ def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
 
 
 def leave(*_: object) -> NoReturn:
-    """End this process with status 1, and ignore a second signal so that nothing stays half-written."""
+    """End this process with status 1, ignoring a second SIGTERM so that no output stays half-written."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(1)
 
 
 def end_at_once() -> NoReturn:
-    """End this process with status 1 once its output is flushed, without waiting for other processes or threads."""
+    """Flush the output and end this process with status 1, without waiting for other processes or threads."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -118,12 +122,12 @@ def end_at_once() -> NoReturn:
 
 
 def rank_and_count() -> tuple[int, int]:
-    """Return the number of this process among those joined, from 0, and how many they are."""
+    """Return the rank of this process, from 0, and the number of processes in the group."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def stack_over_processes(values: Tensor) -> Tensor:
-    """Return, in all P processes, the values of each, (P, ...)."""
+    """Gather `values` from all P processes, and return them in each process as one tensor (P, ...)."""
     if not dist.is_initialized():
         return values[None]
     shares = [torch.empty_like(values) for _ in range(dist.get_world_size())]
@@ -132,14 +136,14 @@ def stack_over_processes(values: Tensor) -> Tensor:
 
 
 def sum_over_processes(values: Tensor) -> Tensor:
-    """Return, in all processes, the sum of their values."""
+    """Sum `values` over all processes in place, and return the sum in each process."""
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
 
 
 def first_says(flag: bool) -> bool:
-    """Return, in all processes, the first one's flag, which is sent between CPUs so that none waits for its GPU."""
+    """Return the first process's flag in each process; CPUs exchange the flag, so that no process waits for its GPU."""
     if not dist.is_initialized():
         return flag
     said = torch.tensor(flag)

@@ -1,4 +1,4 @@
-"""The state of a training that was broken off, from which it goes on to the same bytes as if it had not been."""
+"""Saved training state, from which an interrupted run resumes and ends with the same bytes as an uninterrupted one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,15 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Saved:
-    """A file of tensors, in groups, behind the sha256 of all that follows it."""
+    """A file of tensors, in groups, that starts with the sha256 of the rest of the file."""
 
     path: Path
 
     def load(self) -> dict[str, Weights]:
-        """Return what was saved last, by group and name; no groups if nothing was. Raises InputError if damaged."""
+        """Return the saved tensors by group and name, or no groups if nothing was saved.
+
+        Raises InputError if the file is damaged.
+        """
         groups: dict[str, Weights] = {}
         if self.path.exists():
             content = self.path.read_bytes()
@@ -34,14 +37,14 @@ class Saved:
                 raise InputError(f"{self.path}: is damaged; delete it, and the same command begins this stage anew")
             for name, tensor in load(content).items():
                 group, _, rest = name.partition("/")
-                # a copy of its own, since where numbers lie decides how some kernels add them up
+                # copied, because a tensor's alignment in memory changes the order in which some kernels sum
                 groups.setdefault(group, {})[rest] = tensor.clone()
         return groups
 
     def save(self, groups: Mapping[str, Weights]) -> None:
         """Replace the saved state.
 
-        Raises InputError, and keeps the saved state, if a number is not finite: nothing good can follow from it.
+        Raises InputError and keeps the previous state if a number is not finite, since training cannot recover from it.
         """
         tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
         if bad := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
@@ -53,18 +56,18 @@ class Saved:
             partial.write_bytes(sha256(content).digest() + content)
 
     def forget(self) -> None:
-        """Remove what was saved: the training has come to its end."""
+        """Remove the saved state, once training has finished."""
         remove(self.path)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return what an optimizer knows of each weight: its moments, how many steps it has taken."""
+    """Return an optimizer's state of each weight: its moments and its number of steps."""
     state = optimizer.state_dict()["state"]
     return {f"{number}.{name}": tensor for number, tensors in state.items() for name, tensor in tensors.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Weights) -> None:
-    """Undo `optimizer_state`."""
+    """Restore the state that `optimizer_state` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in saved.items():
         number, _, name = key.partition(".")
@@ -74,13 +77,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Weights) -> None:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the state of the random numbers that dropout draws."""
+    """Return the state of the random number generators that dropout uses."""
     states = {"cpu": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def restore_random(saved: Weights, device: torch.device) -> None:
-    """Undo `random_state`."""
+    """Restore the state that `random_state` returned."""
     torch.set_rng_state(saved["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(saved["cuda"], device)

@@ -1,31 +1,33 @@
-"""What training minimises: cross entropy, at each review and at the worst point near it, and doubt without labels.
+"""The training objective: cross entropy, its value at the worst nearby point, and entropy on unlabelled reviews.
 
     L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + mean_u [ v KL(p(s_u), p(s_u + r_u)) + h H(p(s_u)) ]
 
     r_b = epsilon sigma sqrt(t_b) g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
     r_u = epsilon sigma sqrt(t_u) g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
 
-b runs over labelled reviews and u over unlabelled ones; s are the embeddings of a review of t tokens, (t, E), z is its
-logit and p = sigmoid(z). r is the step of that norm by which, to first order, the loss rises most: adversarial and
-virtual adversarial training (Miyato, Dai and Goodfellow 2017). Four things differ from the paper:
+b runs over labelled reviews and u over unlabelled ones; s is the embeddings of a review of t tokens, (t, E), z is its
+logit and p = sigmoid(z). r is the shift of the given norm that, to first order, raises the loss most. The terms in r
+are those of adversarial and virtual adversarial training (Miyato, Dai and Goodfellow 2017), with four differences from
+the paper:
 
-The paper has one norm for all reviews. Here the norm grows with the square root of the number of tokens, so that
-epsilon sigma is the root mean square over tokens of the norm of a token's shift, and means the same for a sentence of
-20 tokens and for a review of 2,000.
+Norm: the paper uses one norm for all reviews. Here the norm grows with the square root of the number of tokens. Thus
+epsilon sigma is the root mean square, over a review's tokens, of the norm of a token's shift, and means the same for a
+sentence of 20 tokens as for a review of 2,000.
 
-They normalise the embeddings, by the frequencies of the words, to mean 0 and variance 1, so that no embedding evades r
-by growing. Here these stay as they are and sigma is the standard deviation that would be divided by, so that
-epsilon means the same.
+Scale: the paper normalises the embeddings, weighted by word frequency, to mean 0 and variance 1, so that embeddings
+cannot evade r by growing. Here the embeddings are left as they are, and sigma is the standard deviation by which the
+paper would divide them, so that epsilon means the same.
 
-They find r_u by a step of the power iteration, from a random start, since it is the first eigenvector of the Hessian of
-KL. With two classes this is p (1 - p) grad z grad z', of rank one, and the eigenvector grad z itself. Either sign is
-as bad to second order; towards z = 0, where p changes faster, it is worse.
+Direction: the paper finds r_u by one step of power iteration from a random start, as the first eigenvector of the
+Hessian of KL. With two classes, the Hessian is p (1 - p) grad z grad z', of rank one, and its eigenvector is grad z
+itself. To second order, both signs raise KL equally; the sign towards z = 0, where p changes faster, raises it more.
 
-They find r under the dropout masks under which they apply it. Here each pass has masks of its own, with which the
-validation loss was lower (`benchmarks/NOTES.md`).
+Dropout: the paper computes r and applies it under the same dropout masks. Here each pass draws its own masks, which
+gave a lower validation loss (`benchmarks/NOTES.md`).
 
-H(p) = - p log p - (1 - p) log(1 - p) is the entropy: the boundary is to run where there are few reviews, with a label
-or without (Grandvalet and Bengio 2005; beside the other terms, Sachan, Zaheer and Salakhutdinov 2019).
+H(p) = - p log p - (1 - p) log(1 - p) is the entropy. Minimising it moves the decision boundary to where there are few
+reviews, labelled or not (Grandvalet and Bengio 2005; combined with the other terms, Sachan, Zaheer and Salakhutdinov
+2019).
 """
 
 from collections.abc import Callable, Iterator
@@ -43,23 +45,23 @@ from sentiment.models.classifier import Classifier
 from sentiment.runtime.device import product_dtype
 from sentiment.runtime.distributed import rank_and_count
 
-Loss = Callable[[Tensor], Tensor]  # of logits (B,), summed: ()
+Loss = Callable[[Tensor], Tensor]  # from logits (B,) to the sum of their losses, ()
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What the objective is, and how it is computed."""
+    """Hyperparameters of the objective."""
 
-    tokens_at_once: int  # padded; a batch of more is worked on in parts, whose gradients add up
+    tokens_at_once: int  # padded; a larger batch is split into parts whose gradients are accumulated
     precision: str  # of matrix products: one of precision.PRECISIONS
-    adversarial: float  # w; 0: no such term
-    virtual: float  # v; 0: no such term
-    entropy: float  # h; 0: no such term
-    epsilon: float  # root mean square of the norms of a review's token shifts, in standard deviations sigma
+    adversarial: float  # w; 0 omits the term
+    virtual: float  # v; 0 omits the term
+    entropy: float  # h; 0 omits the term
+    epsilon: float  # root mean square, over a review's tokens, of the norm of a token's shift, in units of sigma
 
 
 class Objective:
-    """The objective on a batch, shared among processes, and in each cut into parts that fit in memory."""
+    """The objective on a batch that processes share, each splitting its share into parts that fit in memory."""
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class Objective:
         self.is_radius_fixed = not model.embedding.weight.requires_grad or not (config.adversarial or config.virtual)
 
     def backward(self, rows: Tensor, unlabelled_rows: Tensor | None = None) -> Tensor:
-        """Add the gradient of L for labelled reviews, (B,), and unlabelled ones, (B,), which may be left out.
+        """Accumulate the gradient of L on labelled reviews, (B,), and on unlabelled reviews, (B,), if any.
 
         Returns this process's share of the mean CE(y_b, s_b), ().
         """
@@ -94,7 +96,7 @@ class Objective:
             for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
                 if self.config.virtual:
                     logits, worst = self.away_from_itself(batch)
-                    # for fixed p it has the gradient of KL(p, q): the two differ by the entropy of p
+                    # for fixed p, the gradient equals that of KL(p, q), which differs by the entropy of p
                     divergence = cross_entropy(logits.sigmoid())
                     self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
                 if self.config.entropy:
@@ -112,17 +114,20 @@ class Objective:
         return share / self.processes
 
     def parts(self, reviews: EncodedReviews, rows: Tensor) -> Iterator[tuple[float, Batch, bool]]:
-        """Yield this process's parts of a batch, with the weight of a review, and whether it is the last part."""
+        """Yield the parts of this process's share of a batch, as (weight, part, is_last).
+
+        `weight` is that of each review in the sum of losses.
+        """
         own = rows[self.rank :: self.processes]
-        # Where a batch has fewer reviews than there are processes, one still takes part, with a review that weighs 0.
+        # A process that gets no reviews, because the batch has too few, still takes part: with a review of weight 0.
         weight = self.processes / len(rows) if len(own) else 0.0
         parts = parts_of(own if len(own) else rows[:1], reviews.lengths, self.config.tokens_at_once)
         for number, part in enumerate(parts, start=1):
             yield weight, pad_batch(reviews, part), number == len(parts)
 
     def step(self, batch: Batch, loss: Loss, weight: float, shift: Tensor | None, is_last: bool) -> Tensor:
-        """Add the gradient of the weighted loss of a batch, its embeddings shifted; return that loss, ()."""
-        # DistributedDataParallel puts the mean over processes in place of the gradients: once, at the last step.
+        """Accumulate the gradient of a batch's weighted loss, with shifted embeddings, and return that loss, ()."""
+        # DistributedDataParallel replaces gradients by their mean over processes: only once, at the last step.
         with self.shared.no_sync() if self.shared and not is_last else nullcontext():
             logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift, self.products)
             weighted = weight * loss(logits)
@@ -130,7 +135,10 @@ class Objective:
         return weighted.detach()
 
     def away_from_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most; adds no gradient."""
+        """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most.
+
+        Accumulates no gradient.
+        """
         shift = self.no_shift(batch)
         logits = self.model(batch.tokens, batch.lengths, shift, self.products)
         (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
@@ -141,19 +149,19 @@ class Objective:
         return self.config.epsilon * spread(self.model.embedding.weight, self.frequencies)
 
     def worst_shift(self, gradient: Tensor, batch: Batch) -> Tensor:
-        """Return r, (T, B, E), for the gradient, (T, B, E), of a loss."""
+        """Return r, (T, B, E), given the gradient of a loss, (T, B, E)."""
         norms = self.radius * batch.lengths.double().sqrt()  # (B,)
         return norms.to(gradient.dtype)[:, None] * direction(gradient)
 
     def no_shift(self, batch: Batch) -> Tensor:
-        """Return zeros, (T, B, E), to be added to the embeddings so that their gradient can be asked for."""
+        """Return zeros, (T, B, E), to add to the embeddings, so that autograd can return the embeddings' gradient."""
         return torch.zeros(
             *batch.tokens.shape, self.model.embedding.embedding_dim, device=self.device, requires_grad=True
         )
 
 
 def cross_entropy(targets: Tensor) -> Loss:
-    """Return the sum of CE(y, z) as a function of z, (B,), for targets y, (B,)."""
+    """Return the function that sums CE(y, z) over logits z, (B,), for targets y, (B,)."""
     return lambda logits: binary_cross_entropy_with_logits(logits, targets, reduction="sum")
 
 
@@ -163,14 +171,14 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:
-    """Return the standard deviation, (), of the numbers of embeddings (V, E) that are as frequent as (V,) says."""
+    """Return the standard deviation, (), of the elements of embeddings (V, E), weighted by word frequencies (V,)."""
     embeddings = embeddings.detach()
     mean = frequencies @ embeddings  # (E,)
     variance: Tensor = (frequencies @ (embeddings - mean).square()).mean()
-    return variance.double().sqrt()  # the root of a float32 is MKL's, which rounds it otherwise on other processors
+    return variance.double().sqrt()  # MKL computes float32 roots, and rounds them differently on other processors
 
 
 def direction(gradient: Tensor) -> Tensor:
-    """Return (T, B, E) scaled so that each review's part, (T, E), is of Euclidean norm 1, or 0 where it was 0."""
+    """Scale each review's slice, (T, E), of a gradient (T, B, E) to Euclidean norm 1; a zero slice stays zero."""
     norms: Tensor = torch.linalg.vector_norm(gradient, dim=(0, 2), keepdim=True)
     return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny)

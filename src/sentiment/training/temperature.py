@@ -1,4 +1,4 @@
-"""How sure a model may be: temperature scaling (Guo et al. 2017), fitted on reviews that it was not trained on."""
+"""Temperature scaling (Guo et al. 2017), fitted on reviews on which the model was not trained."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +8,9 @@ BOUNDS = (1 / 20, 20.0)
 
 
 def fit_temperature(labels: npt.NDArray[np.int8], logits: npt.NDArray[np.float64]) -> float:
-    """Return the number to divide N logits by so that their mean cross entropy is least.
+    """Return the temperature: the number by which to divide N logits so that their mean cross entropy is least.
 
-    It is within BOUNDS: else there is none where no review is on the wrong side.
+    The temperature lies within BOUNDS, because there is no minimum above 0 if the model misclassifies no review.
     """
     margins = np.where(labels == 1, logits, -logits)  # (N,)
 

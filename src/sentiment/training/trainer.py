@@ -1,4 +1,4 @@
-"""The training loop: Adam on shuffled batches of like length; the epoch of least validation loss is kept.
+"""The training loop: Adam on shuffled batches of reviews of similar length; the epoch of least validation loss is kept.
 
     for each epoch:
         for each batch of the shuffled reviews:
@@ -6,12 +6,12 @@
         validate the running mean; keep it if it is the best so far; save the state
         stop after `epochs`, or after `patience` epochs without a better one
 
-The running mean of the weights is better than any of the weights it averages: it has come further, and the noise of
-the last steps is gone (Polyak and Juditsky 1992).
+The running mean of the weights is better than any of the weights it averages: averaging removes the noise of the last
+steps, so that the mean is closer to the optimum (Polyak and Juditsky 1992).
 
 The loop waits for a GPU only at the end of an epoch and to save a state. Several processes (see `runtime.distributed`)
-share each batch: process r of P takes every P-th of its reviews from the r-th on, which are of like length, and their
-gradients are averaged.
+share each batch: process r of P takes every P-th review of the batch, from the r-th on, so that its reviews are of
+similar length. The gradients of the processes are averaged.
 """
 
 import copy
@@ -38,29 +38,29 @@ from sentiment.runtime.resume import Saved, Weights, optimizer_state, random_sta
 from sentiment.runtime.schedule import rate_factor
 from sentiment.training.objective import Objective, ObjectiveConfig
 
-SECONDS_TO_SAVE = 120.0  # between two savings within an epoch
-STEPS_TO_LOOK = 16  # between two looks at the clock
+SECONDS_TO_SAVE = 120.0  # between two saves within an epoch
+STEPS_TO_LOOK = 16  # between two checks of the clock
 SMALLEST_BATCH = 8  # reviews
 
 
 @dataclass(frozen=True)
 class TrainConfig(ObjectiveConfig):
-    """How to train; what to train is the model's own affair, and what is minimised the objective's."""
+    """Hyperparameters of training, in addition to those of the objective; the model has its own."""
 
     seed: int  # of the order of the reviews and of dropout
-    batch_size: int  # B, reviews, at most
-    least_steps: int  # of an epoch: where there are few reviews, batches are smaller; see `batch_size_for`
-    epochs: int  # at most
+    batch_size: int  # B, maximum
+    least_steps: int  # minimum per epoch; few reviews make smaller batches, see `batch_size_for`
+    epochs: int  # maximum
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
-    learning_rate: float  # at its peak
-    warmup_share: float  # share of all steps in which the rate rises from 0
-    schedule: str  # a key of schedule.SCHEDULES: how the rate falls afterwards
+    learning_rate: float  # peak
+    warmup_share: float  # share of all steps over which the rate rises from 0
+    schedule: str  # a key of schedule.SCHEDULES: the decay after the warm-up
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
-    clip_norm: float | None  # greatest Euclidean norm of the gradient; None leaves it alone
-    freeze_embeddings: bool  # keep the word vectors as they came
+    clip_norm: float | None  # maximum Euclidean norm of the gradient; None does not clip
+    freeze_embeddings: bool  # do not train the word vectors
     unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
-    rate_decay: float  # factor of the learning rate from each part to the one below it (the same)
-    averaging: float  # share that the running mean of the weights keeps at each step; 0: the weights as they are
+    rate_decay: float  # factor of the learning rate from each part to the part below (same paper)
+    averaging: float  # share of the running mean of the weights kept at each step; 0 averages nothing
 
     @property
     def bound_on_memory(self) -> str:
@@ -69,16 +69,16 @@ class TrainConfig(ObjectiveConfig):
 
 
 class TrainedEpoch(NamedTuple):
-    """One time through the training reviews."""
+    """One pass through the training reviews."""
 
     number: int  # from 1
     train_loss: float  # mean over the epoch, dropout on, in nats
-    reviews: int  # trained on since the epoch began or was resumed
+    reviews: int  # trained on since the epoch started or resumed
     seconds: float  # spent on those reviews
 
 
 class Epoch(NamedTuple):
-    """An epoch and its validation."""
+    """The results of an epoch's training and validation."""
 
     number: int  # from 1
     train_loss: float  # mean over the epoch, dropout on, in nats
@@ -88,11 +88,11 @@ class Epoch(NamedTuple):
     reviews_per_second: float  # of training alone
 
 
-Watch = Callable[[list[Tensor], int], Iterable[Tensor]]  # shows the batches of an epoch going by
+Watch = Callable[[list[Tensor], int], Iterable[Tensor]]  # wraps the batches of an epoch, to show progress
 
 
 class Trainer:
-    """Train a classifier, from the beginning or from a saved state."""
+    """Trainer of a classifier, from the beginning or from a saved state."""
 
     @memory_for("moving the model and the reviews to the GPU")
     def __init__(
@@ -105,12 +105,12 @@ class Trainer:
         saved: Saved | None = None,
         watch: Watch = lambda batches, epoch: batches,
     ) -> None:
-        """Prepare to train `model`, in place, on labelled reviews, and on unlabelled ones if the objective uses them.
+        """Prepare to train `model` in place on labelled reviews, and on unlabelled ones if the objective uses them.
 
-        The state that `saved` holds is restored; later states are saved there.
+        Restores the state in `saved`, if any; later states are saved there.
         """
         self.rank, _ = rank_and_count()
-        torch.manual_seed(config.seed + self.rank)  # dropout's numbers
+        torch.manual_seed(config.seed + self.rank)  # for dropout
         self.model = model.to(device)
         model.embedding.weight.requires_grad_(not config.freeze_embeddings)
         self.averaged = copy.deepcopy(model) if config.averaging else model
@@ -125,9 +125,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(reviews) / self.batch_size)
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this epoch
-        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # its first batch that is not finite, from 1
-        self.epochs: list[Epoch] = []  # those that are over
-        self.best: Weights = {}  # the weights after the best of them
+        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # first non-finite batch, from 1; 0: none
+        self.epochs: list[Epoch] = []  # finished
+        self.best: Weights = {}  # the weights after the best epoch
         self.saved, self.saved_at = saved, time.monotonic()
         if saved is not None and (groups := saved.load()):
             self.restore(groups)
@@ -136,11 +136,11 @@ class Trainer:
         self.unlabelled = islice(endless_batches(unlabelled, self.batch_size, config.seed), self.step, None)
 
     def fit(self, validation: EncodedReviews, on_epoch: Callable[[Epoch], None]) -> Epoch:
-        """Train until the validation loss stops falling; leave the weights of the best epoch, and return that epoch.
+        """Train until the validation loss stops falling; load the weights of the best epoch, and return that epoch.
 
-        `on_epoch` is told of each epoch as it ends, and at once of those that were restored. Raises InputError if a
-        loss or a gradient is not finite: on a CPU before the update, on a GPU before the next state is saved, at the
-        latest at the end of the epoch.
+        Calls `on_epoch` after each epoch, and first for each restored epoch. Raises InputError if a loss or a gradient
+        is not finite: on a CPU before the update, on a GPU before the next state is saved, at the latest at the end of
+        the epoch.
         """
         for epoch in self.epochs:
             on_epoch(epoch)
@@ -155,7 +155,7 @@ class Trainer:
         return best_of(self.epochs)
 
     def refit(self, epochs: int, on_epoch: Callable[[TrainedEpoch], None]) -> None:
-        """Train for so many epochs, with no reviews left to judge them by, and leave the weights of the last one."""
+        """Train for `epochs` epochs without validation, and keep the averaged weights after the last epoch."""
         while self.step < epochs * self.steps_per_epoch:
             epoch = self.train_epoch()
             self.save()
@@ -163,7 +163,7 @@ class Trainer:
         self.model.load_state_dict(self.averaged.state_dict())
 
     def train_epoch(self) -> TrainedEpoch:
-        """Train once through the labelled reviews, or through the rest of them in an epoch that was resumed."""
+        """Train for one epoch on the labelled reviews, or for the rest of a resumed epoch."""
         done, taken = divmod(self.step, self.steps_per_epoch)
         number, batches, config = done + 1, next(self.orders), self.config
         frozen = [weight for part in self.parts[number:] for weight in part] if config.unfreezing else []
@@ -189,22 +189,22 @@ class Trainer:
         return TrainedEpoch(number, train_loss, reviews, time.perf_counter() - started)
 
     def differentiate(self, rows: Tensor, frozen: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """Replace the gradient by that of a batch, (B,), clipped; frozen weights get none.
+        """Replace the gradient by the clipped gradient of a batch, (B,); frozen weights get no gradient.
 
         Returns this process's share of the mean loss, (), and whether the loss and the gradient are finite, () bool.
         """
         self.optimizer.zero_grad()
         loss = self.objective.backward(rows, next(self.unlabelled))
         for weight in frozen:
-            weight.grad = None  # so that the optimizer passes it by
-        # the gradient is of all terms of the objective, the loss of the first alone
+            weight.grad = None  # the optimizer then skips the weight
+        # check both: the gradient covers all terms of the objective, the loss only the first
         norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
         if self.config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, norm)
         return loss, loss.isfinite() & norm.isfinite()
 
     def update(self) -> None:
-        """Take a step along the gradient, at the learning rate of this step, and update the running mean."""
+        """Take an optimizer step at the learning rate of this step, and update the running mean."""
         config, steps = self.config, self.config.epochs * self.steps_per_epoch
         factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
         for depth, group in enumerate(self.optimizer.param_groups):
@@ -212,11 +212,11 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         if self.averaged is not self.model:
-            # keeps less at first, so that the untrained weights are soon forgotten
+            # the mean keeps less at first, so that the untrained weights are soon forgotten
             average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
 
     def validate(self, trained: TrainedEpoch, validation: EncodedReviews) -> Epoch:
-        """Return the epoch with the loss and accuracy of the averaged weights on the validation reviews."""
+        """Evaluate the averaged weights on the validation reviews, and return the results of the epoch."""
         started = time.perf_counter()
         with memory_for(f"epoch {trained.number}, validation", self.config.bound_on_memory):
             loss, accuracy = evaluate(self.averaged, validation, self.device, self.config.tokens_at_once)
@@ -230,11 +230,11 @@ class Trainer:
         )
 
     def is_time_to_save(self) -> bool:
-        """Return whether the last state was saved long ago, by the clock of the first process."""
+        """Return whether the last save was SECONDS_TO_SAVE ago or more, by the clock of the first process."""
         return self.saved is not None and first_says(time.monotonic() - self.saved_at >= SECONDS_TO_SAVE)
 
     def save(self) -> None:
-        """Save the state needed to resume; each process gives its share, and the first one writes."""
+        """Save the state needed to resume; each process contributes its share, and the first process writes."""
         if self.saved is None:
             return
         shares = {"loss_sum": self.loss_sum, **random_state(self.device)}
@@ -267,12 +267,12 @@ class Trainer:
 
 
 def best_of(epochs: list[Epoch]) -> Epoch:
-    """Return the first of the epochs that have the least validation loss."""
+    """Return the epoch with the least validation loss, the first of several."""
     return min(epochs, key=lambda epoch: epoch.validation_loss)
 
 
 def is_over(epochs: list[Epoch], config: TrainConfig) -> bool:
-    """Return whether there have been enough epochs, or too many without a better one."""
+    """Return whether training is over: after the last epoch, or after `patience` epochs without a better one."""
     if not epochs or len(epochs) == config.epochs:
         return bool(epochs)
     return config.patience is not None and len(epochs) - best_of(epochs).number >= config.patience
@@ -281,21 +281,22 @@ def is_over(epochs: list[Epoch], config: TrainConfig) -> bool:
 def batch_size_for(reviews: int, config: TrainConfig) -> int:
     """Return the number of reviews in a batch: config.batch_size, or fewer so that an epoch has config.least_steps.
 
-    Adam moves a weight by about the learning rate a step, so that with few steps a network learns little, whatever the
-    number of epochs. Below SMALLEST_BATCH reviews a batch says too little, and takes as long as a batch of that many.
+    Adam moves a weight by about the learning rate per step, so that a network learns little in few steps, whatever the
+    number of epochs. A batch of fewer than SMALLEST_BATCH reviews is too noisy, and takes as long as a batch of
+    SMALLEST_BATCH.
     """
     return min(config.batch_size, max(SMALLEST_BATCH, reviews // config.least_steps))
 
 
 def endless_epochs(reviews: EncodedReviews, batch_size: int, seed: int) -> Iterator[list[Tensor]]:
-    """Yield, for each epoch, batches of rows, (B,) int64, through the reviews in another order."""
+    """Yield, for each epoch, the batches of rows, (B,) int64, in a new order."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield shuffled_rows(reviews.lengths, batch_size, generator)
 
 
 def endless_batches(reviews: EncodedReviews | None, batch_size: int, seed: int) -> Iterator[Tensor | None]:
-    """Return batches of rows, (B,) int64, epoch after epoch, or None for each where there are no reviews."""
+    """Return an endless iterator over batches of rows, (B,) int64, or over None if there are no reviews."""
     if reviews is None:
         return repeat(None)
     return chain.from_iterable(endless_epochs(reviews, batch_size, seed))
@@ -304,7 +305,7 @@ def endless_batches(reviews: EncodedReviews | None, batch_size: int, seed: int) 
 def evaluate(
     model: Classifier, reviews: EncodedReviews, device: torch.device, tokens_at_once: int
 ) -> tuple[float, float]:
-    """Return the mean loss, in nats, and the accuracy on N reviews, of which each process scores its share."""
+    """Return the mean loss, in nats, and the accuracy on N reviews; each process scores its share of the reviews."""
     rank, processes = rank_and_count()
     logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
     logits = sum_over_processes(logits.to(device)).cpu()
@@ -316,14 +317,17 @@ def evaluate(
 def average(averaged: Classifier, model: Classifier, kept: float) -> None:
     """Move the averaged weights towards the model's: a <- kept a + (1 - kept) w (Polyak averaging with forgetting).
 
-    Frozen weights are left out: their mean is what they are.
+    Frozen weights are skipped, because they equal their mean.
     """
     pairs = [pair for pair in zip(averaged.parameters(), model.parameters(), strict=True) if pair[1].requires_grad]
     get_ema_multi_avg_fn(kept)([mean for mean, _ in pairs], [weight for _, weight in pairs], None)
 
 
 def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
-    """Raise InputError if a batch was not finite; `first_bad`, () int64, is its number, from 1, or 0 if all were."""
+    """Raise InputError if the loss or the gradient of a batch was not finite.
+
+    `first_bad`, () int64, is the number of the first such batch, from 1, or 0 if there was none.
+    """
     if position := int(first_bad):
         rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
