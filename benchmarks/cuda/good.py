@@ -1,9 +1,9 @@
 """Accuracy that takes a GPU to reach: language models of two layers, then a classifier that starts from them.
 
 The language models are those of Merity, Keskar and Socher (2018), one for each direction, with embeddings shared by
-both and tied to the softmax. The classifier unfreezes a part an epoch and gives lower parts lower rates (Howard and
-Ruder 2018). Epochs are as many as a trial says there is time for. The epoch is chosen on validation reviews; test
-reviews are read once, at the end.
+both and tied to the softmax. Lower parts of the classifier get lower rates, and one of two classifiers is unfrozen a
+part an epoch (Howard and Ruder 2018). A trial decides how many epochs there is time for. The classifier and its epoch
+are chosen on validation reviews; test reviews are read once, at the end.
 """
 
 import copy
@@ -114,24 +114,36 @@ def seconds_of_language_epoch(trial: LanguageTrainer) -> float:
     return seconds / len(windows) * trial.steps_per_epoch
 
 
-def classify(model: Classifier, data: Packed, device: torch.device, ends: float, record: Record) -> None:
-    """Train the classifier until about that time, choose its epoch on validation reviews, and read the test once."""
-    training, validation = data["train"], data["validation"]
-    an_epoch = seconds_of_epoch(copy.deepcopy(model), training, device)
+def classify(start: Classifier, data: Packed, device: torch.device, ends: float, record: Record) -> None:
+    """Train classifiers until about that time, choose one and its epoch on validation reviews, and read the test once.
+
+    One classifier is unfrozen a part an epoch, the other one is tuned as a whole from the beginning.
+    """
+    an_epoch = seconds_of_epoch(copy.deepcopy(start), data["train"], device)
     record("classifier: seconds of an epoch, by the trial", an_epoch)
-    epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(SPARE * (ends - time.monotonic()) / an_epoch)))
-    started, rows = time.monotonic(), []
-
-    def tell(epoch: Epoch) -> None:
-        figures = epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy
-        rows.append([epoch.number, *figures, time.monotonic() - started])
-        record("classifier: epoch, loss, validation loss, validation accuracy, seconds", rows)
-
-    best = Trainer(model, training, classifier_training(epochs), device).fit(validation, tell)
-    record("best epoch", best.number)
-    record("validation accuracy", best.validation_accuracy)
+    classifiers = {}
+    for number, (name, unfreezing) in enumerate((("unfrozen a part an epoch", True), ("tuned as a whole", False))):
+        seconds = (ends - time.monotonic()) / (2 - number)
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(SPARE * seconds / an_epoch)))
+        model = copy.deepcopy(start)
+        trainer = Trainer(model, data["train"], classifier_training(epochs, unfreezing), device)
+        classifiers[name] = trainer.fit(data["validation"], recorder(name, record)), model
+    chosen = min(classifiers, key=lambda name: classifiers[name][0].validation_loss)
+    best, model = classifiers[chosen]
+    record("chosen", {"classifier": chosen, "epoch": best.number, "validation accuracy": best.validation_accuracy})
     logits = predict_logits(model, data["test"], device)
     record("test accuracy", ((logits > 0) == (data["test"].labels > 0)).float().mean().item())
+
+
+def recorder(name: str, record: Record) -> Callable[[Epoch], None]:
+    """Return a function that records the figures of a classifier's epochs."""
+    rows: list[list[float]] = []
+
+    def tell(epoch: Epoch) -> None:
+        rows.append([epoch.number, epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy, epoch.seconds])
+        record(f"{name}: epoch, loss, validation loss, validation accuracy, seconds", rows)
+
+    return tell
 
 
 def seconds_of_epoch(trial: Classifier, training: EncodedReviews, device: torch.device) -> float:
@@ -141,7 +153,7 @@ def seconds_of_epoch(trial: Classifier, training: EncodedReviews, device: torch.
     return seconds * len(training) / len(few)
 
 
-def classifier_training(epochs: int, unfreezing: bool = True) -> TrainConfig:
+def classifier_training(epochs: int, unfreezing: bool) -> TrainConfig:
     """Return how the classifier is trained, for so many epochs."""
     return default_training(
         epochs=epochs,
