@@ -124,6 +124,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sentiment.runtime.distributed.end_on_sigterm", lambda: None)
+    monkeypatch.setattr("sentiment.runtime.distributed.wait_for_launcher", lambda: asked.append("waited"))
     monkeypatch.setattr(dist, "init_process_group", lambda backends, device_id: asked.append((backends, device_id)))
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
@@ -158,12 +159,12 @@ def test_processes_on_gpus_exchange_tensors_of_the_cpu_too(
         (RuntimeError("of ours"), RuntimeError, "^of ours$"),
     ],
 )
-def test_a_failure_is_named_unless_it_is_another_process_s_and_the_group_is_not_waited_for(
+def test_a_failure_that_may_be_of_another_process_waits_for_the_launcher_but_not_for_the_group(
     group: list[object], error: Exception, kind: type[BaseException], message: str
 ) -> None:
     with pytest.raises(kind, match=message), joined(GPU, 2):
         raise error
-    assert group[1:] == ["end_at_once"]
+    assert group[1:] == ["end_at_once"] + ["waited"] * (error.args != ("of ours",))
 
 
 def test_the_first_process_decides_by_a_tensor_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

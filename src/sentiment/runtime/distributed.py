@@ -77,8 +77,10 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
         atexit.register(end_at_once)
         # gloo raises RuntimeError, without a class of its own
         if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):
-            leave()  # another process has ended, and the launcher reports how
+            wait_for_launcher()
+            leave()
         if isinstance(error, dist.DistError):
+            wait_for_launcher()
             said = " ".join(str(error).split())
             raise InputError(f"process {os.environ['RANK']} of {count}, counted from 0: {said}") from error
         raise
@@ -104,6 +106,11 @@ def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def wait_for_launcher() -> None:
+    """Wait for SIGTERM from the launcher, which reports how another process ended unless this one ends before it."""
+    time.sleep(GRACE_SECONDS)
 
 
 def leave(*_: object) -> NoReturn:
