@@ -35,7 +35,7 @@ from sentiment.dataset.encoded import EncodedReviews, load_encoded, take_encoded
 from sentiment.models.classifier import ModelConfig, initial_model
 from sentiment.models.layers import CELLS
 from sentiment.models.precision import PRECISIONS
-from sentiment.runtime.device import choose_device, multiplies_bfloat16, tune_memory
+from sentiment.runtime.device import choose_device, product_dtype, tune_memory
 from sentiment.training.trainer import TrainConfig, Trainer
 
 EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
@@ -201,7 +201,7 @@ def main() -> None:
     reviews = load_encoded(arguments.tensors, vocabulary_size=2**31)  # of any vocabulary
     lengths = reviews.lengths
     config = replace(TRAINING, precision=arguments.precision)
-    dtype = torch.bfloat16 if config.precision == "bfloat16" and multiplies_bfloat16(device) else torch.float32
+    dtype = product_dtype(config.precision, device)
 
     def compare(hidden_size: int, batch_size: int, rounds: int) -> dict[str, float]:
         """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round."""

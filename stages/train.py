@@ -27,7 +27,7 @@ def train(params: Params) -> None:
     from sentiment.models.checkpoint import load_start, save_checkpoint
     from sentiment.models.classifier import ModelConfig, initial_model
     from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import choose_device, memory_for, multiplies_bfloat16, tune_memory
+    from sentiment.runtime.device import choose_device, memory_for, product_dtype, tune_memory
     from sentiment.runtime.distributed import is_launched, joined, launch
     from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors
@@ -69,8 +69,8 @@ def train(params: Params) -> None:
         chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
-            slower = config.precision == "bfloat16" and not multiplies_bfloat16(device)
-            precision = "float32, without instructions for bfloat16" if slower else config.precision
+            is_slower = product_dtype(config.precision, device) != getattr(torch, config.precision)
+            precision = f"float32, without instructions for {config.precision}" if is_slower else config.precision
             print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
         with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
             best = Trainer(model, training, config, device, unlabelled, chosen, progress).fit(validation, report)

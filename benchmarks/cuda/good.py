@@ -18,7 +18,7 @@ import torch
 from benchmarks.cuda.checks import Check, Record, Setting
 from benchmarks.cuda.networks import default_training, new_model, vocabulary_size
 from benchmarks.cuda.pack import Packed, first
-from benchmarks.train import wait
+from benchmarks.cuda.timing import time_repeated
 from sentiment.dataset.encoded import PADDING, EncodedReviews, join_encoded
 from sentiment.models.classifier import Classifier, ModelConfig
 from sentiment.models.inference import predict_logits
@@ -101,9 +101,9 @@ def read_text(
         record("language models: share of the text read", epochs)
     config = replace(config, epochs=min(config.epochs, max(1, int(epochs))))
     started, rows = time.monotonic(), []
-    for reading in LanguageTrainer(model, text, PADDING, config, device).train():
-        losses = reading.train_loss, reading.held_out_loss
-        rows.append([reading.epochs, *map(math.exp, losses), time.monotonic() - started])
+    for progress in LanguageTrainer(model, text, PADDING, config, device).train():
+        losses = progress.train_loss, progress.held_out_loss
+        rows.append([progress.epochs, *map(math.exp, losses), time.monotonic() - started])
         record("language models: epochs, perplexity, the same of text held out, seconds", rows)
 
 
@@ -168,13 +168,9 @@ def classifier_training(epochs: int, unfreezing: bool) -> TrainConfig:
 
 
 def time_second(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of doing a piece of work for the second time: the first one chooses kernels."""
+    """Return the seconds of a piece of work that is done for the second time: the first time chooses kernels."""
     work()
-    wait(device)
-    started = time.perf_counter()
-    work()
-    wait(device)
-    return time.perf_counter() - started
+    return time_repeated(work, device, 1)
 
 
 def run_good(setting: Setting, record: Record) -> None:
