@@ -16,12 +16,12 @@ help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
-	@$(BIN)/python -m stages.mend
+	@$(BIN)/python -m stages.repair
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) repro
 	@$(MAKE) --no-print-directory show
 
 imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
-	@$(BIN)/python -m stages.mend
+	@$(BIN)/python -m stages.repair
 	@$(HAS_COMMIT)
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
 	@$(MAKE) --no-print-directory show
@@ -31,7 +31,7 @@ best: imdb  ## The same from language models, twice as wide: half an hour more
 
 SEEDS ?= 1 2 3
 ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side
-	@$(BIN)/python -m stages.mend
+	@$(BIN)/python -m stages.repair
 	@$(HAS_COMMIT)
 	@$(BIN)/python -m experiments.enqueue ladder --seeds $(SEEDS)
 	@TIMEFORMAT='ladder: %0lR'; time $(DVC) exp run --run-all

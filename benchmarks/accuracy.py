@@ -133,7 +133,7 @@ def main() -> None:
     given = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
     best: dict[str, list[float]] = {name: [] for name in WAYS}
     for seed in arguments.seeds:
-        config = replace(given, seed=seed, epochs=arguments.epochs, patience=None, averaging=0.0, adversarial=0.0)
+        config = replace(given, seed=seed, epochs=arguments.epochs, patience=None, ema_decay=0.0, adversarial=0.0)
         for name, way in WAYS.items():
             print(f"seed {seed}, {name}", flush=True)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -76,8 +76,8 @@ def measure(clone: Clone, corpus: Corpus, seeds: list[int]) -> str:
     vectors = clone.folder / "vectors.txt"
     write_vectors(vectors)
     params = yaml.safe_load((clone.folder / "params.yaml").read_text(encoding="utf-8"))
-    params["download"]["corpus"] = "own"
-    params["download"]["own"] |= {"path": "texts.csv", "split_column": "split"}
+    params["download"]["corpus"] = "custom"
+    params["download"]["custom"] |= {"path": "texts.csv", "split_column": "split"}
     digest = hashlib.sha256(vectors.read_bytes()).hexdigest()
     params["download"]["vectors"] = {"url": vectors.as_uri(), "sha256": digest}
     results = []

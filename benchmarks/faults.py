@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
-from stages.mend import mend
+from stages.repair import repair
 from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, heed_interrupts
 
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -46,7 +46,7 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
         moment = draw.uniform(0.0, seconds[stage])
         clear(clone)
         hit = kill(clone, stage, moment, kind)
-        mended = bool(mend(clone.folder))
+        mended = bool(repair(clone.folder))
         resumed = "going on from" in clone.dvc("repro")
         found = clone.digests()
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))

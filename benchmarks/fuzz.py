@@ -6,7 +6,7 @@ Atheris (https://github.com/google/atheris) runs each parser of `tests.parsers`,
 changes towards lines not yet reached, beginning with valid ones and those that once failed. An input must be done with
 in 10 seconds, and the process, of which PyTorch and its like take 350 MiB, stay within 1 GiB. Prints a markdown table;
 the exit status is 1 if anything was found. What was found is kept in the folder `--findings`; what is mended goes to
-`tests/failed/<parser>/`.
+`tests/regressions/<parser>/`.
 
 Atheris is not among the requirements, because nothing but this needs it, and it brings a compiled fuzzer along that is
 not to be had for every machine. Install it beside what `make test` installs: `pip install atheris==3.0.0`.
@@ -24,10 +24,10 @@ from typing import NamedTuple
 import stages  # noqa: F401, puts the library on the path
 
 INSTRUMENTED = ["sentiment", "stages", "tests.parsers", "tarfile", "zipfile", "ruamel", "json", "reprlib"]
-FAILED = Path(__file__).resolve().parent.parent / "tests" / "failed"
+REGRESSIONS = Path(__file__).resolve().parent.parent / "tests" / "regressions"
 INPUT_SECONDS = 10
 MEMORY_MB = 1024
-GREATEST_FINDINGS = 20  # of one parser, mostly the same one over again
+MAX_FINDINGS = 20  # of one parser, mostly the same one over again
 
 
 class Round(NamedTuple):
@@ -51,7 +51,7 @@ def fuzz(name: str, seconds: int, findings: Path) -> Round:
             Path(corpus, str(number)).write_bytes(content)
         while (left := round(seconds - (time.monotonic() - began))) > 0:
             options = [f"-max_total_time={left}", f"-timeout={INPUT_SECONDS}", f"-rss_limit_mb={MEMORY_MB}"]
-            options += [f"-artifact_prefix={kept}/", corpus, *map(str, FAILED.glob(name))]
+            options += [f"-artifact_prefix={kept}/", corpus, *map(str, REGRESSIONS.glob(name))]
             program = f"from benchmarks.fuzz import fuzz_in_process; fuzz_in_process({name!r}, {options!r})"
             command = [sys.executable, "-c", program]
             result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603
@@ -60,7 +60,7 @@ def fuzz(name: str, seconds: int, findings: Path) -> Round:
             if not result.returncode:
                 break
             print(text[-4000:], flush=True)
-            if len(set(kept.iterdir()) - before) in (0, GREATEST_FINDINGS):
+            if len(set(kept.iterdir()) - before) in (0, MAX_FINDINGS):
                 break
     return Round(time.monotonic() - began, executions, sorted(set(kept.iterdir()) - before))
 

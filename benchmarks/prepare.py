@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, SPLITS, VECTORS, VOCABULARY
 
 DIMENSION = 100
 SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
@@ -45,7 +45,7 @@ def textbook() -> tuple[float, Callable[[], Digests]]:
     from torchtext.data import Dataset, Example, Field, LabelField
     from torchtext.vocab import Vectors
 
-    rows = load_file(ROWS)  # the stage has run before
+    rows = load_file(SPLITS)  # the stage has run before
     started = time.perf_counter()
     tokenizer = spacy.blank("en").tokenizer
     text = Field(tokenize=lambda review: [token.text for token in tokenizer(review)])
@@ -107,9 +107,9 @@ def ours() -> tuple[float, Callable[[], Digests]]:
         embeddings = load_file(EMBEDDINGS)["embeddings"]
         texts = (batch["text"] for batch in read_batches(CORPUS, ["text"]))
         tokens = (
-            numbered.types.take(numbered.ids[row].values).to_pylist()
-            for numbered in ReviewTokenizer(rules).number_all(texts)
-            for row in range(len(numbered.ids))
+            tokenized.types.take(tokenized.ids[row].values).to_pylist()
+            for tokenized in ReviewTokenizer(rules).tokenize_all(texts)
+            for row in range(len(tokenized.ids))
         )
         files = [load_file(path) for path in ENCODED.values()]
         ids = (file["tokens"].split(file["offsets"].diff().tolist()) for file in files)
@@ -169,7 +169,7 @@ def peak_memory(process: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
-def lay_out(folder: Path, corpus: Path, vectors: Path, settings: dict[str, Any]) -> None:
+def align_words(folder: Path, corpus: Path, vectors: Path, settings: dict[str, Any]) -> None:
     """Put into a folder what the stage reads: our parameters, with some of prepare's changed, and the data."""
     from stages.params import PARAMS
 
@@ -197,7 +197,7 @@ def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
     """Take both ways in turn and print a table and a line of JSON."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        lay_out(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
+        align_words(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
             print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")

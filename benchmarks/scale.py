@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.prepare import lay_out, measure
+from benchmarks.prepare import align_words, measure
 from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
 from stages.paths import CORPUS, VECTORS
 
@@ -58,7 +58,7 @@ def main() -> None:
             reviews = multiply(arguments.corpus, times, path)
             folder = Path(name) / "project"
             folder.mkdir()
-            lay_out(folder, path, arguments.vectors, {})
+            align_words(folder, path, arguments.vectors, {})
             figures = measure("ours", folder)
         speed = reviews / figures["seconds"]
         print(f"{times:5} {reviews:10,} {figures['seconds']:8.1f} {speed:17,.0f} {figures['memory']:8.0f}", flush=True)

@@ -31,7 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import stages  # noqa: F401, puts the library on the path
 from sentiment.dataset.batching import shuffled_rows
-from sentiment.dataset.encoded import EncodedReviews, load_encoded, take_encoded
+from sentiment.dataset.encoded import EncodedReviews, load_encoded, select_reviews
 from sentiment.models.classifier import ModelConfig, initial_model
 from sentiment.models.layers import CELLS
 from sentiment.models.precision import PRECISIONS
@@ -43,7 +43,7 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TRAINING = TrainConfig(
     seed=0,
     batch_size=64,
-    least_steps=1,
+    min_steps=1,
     tokens_at_once=32_768,
     precision="bfloat16",
     epochs=1,
@@ -54,9 +54,9 @@ TRAINING = TrainConfig(
     weight_decay=0.0,
     clip_norm=None,
     freeze_embeddings=False,
-    unfreezing=False,
-    rate_decay=1.0,
-    averaging=0.0,
+    gradual_unfreezing=False,
+    layer_decay=1.0,
+    ema_decay=0.0,
     adversarial=0.0,
     virtual=0.0,
     entropy=0.0,
@@ -119,7 +119,7 @@ def time_ours(cell: str, hidden_size: int, part: EncodedReviews, config: TrainCo
         dropout_layers=DROPOUT,
         dropout_output=DROPOUT,
     )
-    one = take_encoded(part, torch.tensor([0]))
+    one = select_reviews(part, torch.tensor([0]))
     epoch = Trainer(initial_model(model, embeddings, 0), part, config, device).fit(one, lambda epoch: None)
     return len(part) / epoch.reviews_per_second
 
@@ -138,7 +138,7 @@ def embeddings_for(reviews: EncodedReviews) -> Tensor:
 def part_of_epoch(reviews: EncodedReviews, count: int, batch_size: int) -> EncodedReviews:
     """Return about so many reviews: the first batches of an epoch over all of them."""
     batches = shuffled_rows(reviews.lengths, batch_size, torch.Generator().manual_seed(0))
-    return take_encoded(reviews, torch.cat(batches[: max(1, count // batch_size)]))
+    return select_reviews(reviews, torch.cat(batches[: max(1, count // batch_size)]))
 
 
 def padding_share(lengths: Tensor, batches: list[Tensor]) -> float:
@@ -175,7 +175,7 @@ def operations_per_token(cell: str, hidden_size: int) -> int:
 
 def show_kernels(cell: str, part: EncodedReviews, config: TrainConfig, device: torch.device) -> None:
     """Print the ten kernels that take the most time in a few batches of ours."""
-    few = take_encoded(part, torch.arange(min(len(part), 4 * config.batch_size)))
+    few = select_reviews(part, torch.arange(min(len(part), 4 * config.batch_size)))
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=kinds) as profiled:
         time_ours(cell, 256, few, config, device)
@@ -206,7 +206,7 @@ def main() -> None:
     def compare(hidden_size: int, batch_size: int, rounds: int) -> dict[str, float]:
         """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round."""
         settings = replace(config, batch_size=batch_size)
-        random = take_encoded(reviews, torch.randperm(len(reviews))[: arguments.reviews])
+        random = select_reviews(reviews, torch.randperm(len(reviews))[: arguments.reviews])
         alike = part_of_epoch(reviews, arguments.reviews, batch_size)
         loops = {
             "textbook": (own_process(device), time_textbook, random),

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.rows import FOLDER, Comparison, read_comparison, stem
 from sentiment.errors import InputError
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 from stages.run import one_line_errors
 
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's
@@ -46,9 +46,9 @@ def compare(name: str) -> None:
     runs = {row.name: read_runs(stem(name, row), finished) for row in comparison.rows}
     if not any(runs.values()):
         raise InputError(f"no experiment of {name} has run on this commit; python -m experiments.enqueue queues them")
-    with replacing(FOLDER / f"{name}.md") as path:
+    with atomic_output(FOLDER / f"{name}.md") as path:
         path.write_text(table(comparison, runs), encoding="utf-8")
-    with replacing(FOLDER / f"{name}.svg") as path, rc_context({"svg.hashsalt": name}):
+    with atomic_output(FOLDER / f"{name}.svg") as path, rc_context({"svg.hashsalt": name}):
         plot(runs).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -105,7 +105,7 @@ def spread(values: list[float], form: str = ".2%") -> str:
 
 
 def plot(runs: dict[str, list[Run]]) -> Figure:
-    """Plot the validation loss by epoch: a line through the means over the seeds, with their range shaded."""
+    """Figure the validation loss by epoch: a line through the means over the seeds, with their range shaded."""
     figure = Figure(figsize=(8, 4.5), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (name, done) in enumerate(runs.items()):

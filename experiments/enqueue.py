@@ -29,9 +29,9 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
     sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
     # Each experiment runs in its own folder, to which DVC copies tracked files only; without the user's file, DVC would
     # fail with nothing but "[Errno 2]".
-    own = Path(read_params().download.own.path)
-    if own.resolve().is_relative_to(Path.cwd()):
-        sources.append(str(own))
+    custom = Path(read_params().download.custom.path)
+    if custom.resolve().is_relative_to(Path.cwd()):
+        sources.append(str(custom))
     status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)
     if status.stdout:
         raise InputError(f"experiments belong to a commit; first commit {', '.join(status.stdout.split()[1::2])}")

@@ -1,7 +1,7 @@
 """Fit the linear baseline, the model that a user would try first, and predict the test reviews."""
 
 from stages.params import Params
-from stages.paths import BASELINE, BEHAVIOUR, CORPUS, LABELLED, ROWS
+from stages.paths import BASELINE, BEHAVIOUR, CORPUS, LABELLED, SPLITS
 from stages.run import run
 
 
@@ -11,12 +11,12 @@ def baseline(params: Params) -> None:
     import torch
 
     from sentiment.corpora.reviews import read_corpus
-    from sentiment.dataset.encoded import LABELLED_DTYPES, ROW_DTYPES
+    from sentiment.dataset.encoded import LABELLED_DTYPES, SPLIT_DTYPES
     from sentiment.evaluation.baseline import predict_baseline
     from sentiment.evaluation.behaviour import read_cases
     from sentiment.storage.tensors import load_tensors, save_tensors
 
-    rows = {split: numbers.tolist() for split, numbers in load_tensors(ROWS, ROW_DTYPES).items()}
+    rows = {split: numbers.tolist() for split, numbers in load_tensors(SPLITS, SPLIT_DTYPES).items()}
     learnt = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
     if params.train.refit:
         learnt += rows["validation"]

@@ -13,10 +13,10 @@ from pathlib import Path
 OUTPUTS = {
     "data": ["corpus.parquet", "vectors"],
     "data/prepared": [
-        *("embeddings.safetensors", "labelled.safetensors", "rows.safetensors", "vocabulary.json"),
+        *("embeddings.safetensors", "labelled.safetensors", "splits.safetensors", "vocabulary.json"),
         *("train.safetensors", "validation.safetensors", "test.safetensors", "unsup.safetensors"),
     ],
-    "pretrained": ["perplexity.csv", "start.safetensors"],
+    "pretrained": ["perplexity.csv", "weights.safetensors"],
     "baseline": ["probabilities.safetensors"],
     "model": ["model.json", "vocabulary.json", "weights.safetensors"],
     "curves": ["metrics.json"],

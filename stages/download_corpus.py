@@ -9,7 +9,7 @@ from stages.run import run
 
 def download_corpus(params: Params) -> None:
     """Generate, download or read the reviews, and write them with the same columns for every source."""
-    from sentiment.corpora.custom import Columns, read_own
+    from sentiment.corpora.custom import Columns, read_custom
     from sentiment.corpora.imdb import read_imdb
     from sentiment.corpora.reviews import write_corpus
     from sentiment.corpora.synthetic import generate_reviews
@@ -24,14 +24,16 @@ def download_corpus(params: Params) -> None:
             imdb = params.download.imdb
             limits = Limits(**params.download.limits.model_dump())
             archive = fetch(
-                imdb.url, imdb.sha256, DOWNLOADS, params.download.most_bytes, parameter="download.imdb.sha256"
+                imdb.url, imdb.sha256, DOWNLOADS, params.download.max_bytes, parameter="download.imdb.sha256"
             )
             write_corpus(CORPUS, read_imdb(archive, limits))
-        case "own":
-            own = params.download.own
-            columns = Columns(own.text_column, own.label_column, own.split_column, own.group_column)
-            negative, positive = own.labels
-            write_corpus(CORPUS, read_own(Path(own.path), columns, (negative, positive), own.test_share, own.seed))
+        case "custom":
+            custom = params.download.custom
+            columns = Columns(custom.text_column, custom.label_column, custom.split_column, custom.group_column)
+            negative, positive = custom.labels
+            write_corpus(
+                CORPUS, read_custom(Path(custom.path), columns, (negative, positive), custom.test_share, custom.seed)
+            )
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ def download_vectors(params: Params) -> None:
     """
     from sentiment.corpora.synthetic import write_vectors
     from sentiment.download.fetch import fetch
-    from sentiment.errors import naming
+    from sentiment.errors import renaming_errors
     from sentiment.storage.archives import Limits
-    from sentiment.storage.outputs import place
+    from sentiment.storage.outputs import link_or_copy
     from sentiment.text.glove import check_beginning
 
     if params.download.corpus == "sample":
@@ -22,11 +22,11 @@ def download_vectors(params: Params) -> None:
         return
     vectors = params.download.vectors
     fetched = fetch(
-        vectors.url, vectors.sha256, DOWNLOADS, params.download.most_bytes, parameter="download.vectors.sha256"
+        vectors.url, vectors.sha256, DOWNLOADS, params.download.max_bytes, parameter="download.vectors.sha256"
     )
-    with naming(fetched, params.download.vectors_name):
+    with renaming_errors(fetched, params.download.vectors_name):
         check_beginning(fetched, Limits(**params.download.limits.model_dump()))
-    place(fetched, VECTORS)
+    link_or_copy(fetched, VECTORS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Evaluate the model on the test reviews, by whose labels no earlier stage fits or selects anything."""
 
 from stages.params import Params
-from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, ROWS, VOCABULARY
+from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, SPLITS, VOCABULARY
 from stages.run import run
 
 
@@ -11,7 +11,7 @@ def evaluate(params: Params) -> None:
     import torch
 
     from sentiment.corpora.reviews import read_corpus
-    from sentiment.dataset.encoded import ROW_DTYPES, load_encoded
+    from sentiment.dataset.encoded import SPLIT_DTYPES, load_encoded
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
     from sentiment.dataset.writer import to_tensors
     from sentiment.evaluation import metrics
@@ -19,8 +19,8 @@ def evaluate(params: Params) -> None:
     from sentiment.models.attribution import gradient_by_distance
     from sentiment.models.checkpoint import VOCABULARY_NAME, check_vocabulary, load_checkpoint
     from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import choose_device, memory_for, tune_memory
-    from sentiment.storage.outputs import replacing, write_csv, write_json
+    from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
+    from sentiment.storage.outputs import atomic_output, write_csv, write_json
     from sentiment.storage.tensors import load_tensors
 
     tune_memory()
@@ -29,11 +29,11 @@ def evaluate(params: Params) -> None:
     reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     labels = reviews.labels.numpy()
     device = choose_device()
-    with memory_for("scoring the test reviews"):
+    with catch_out_of_memory("scoring the test reviews"):
         logits = predict_logits(model, reviews, device).double().numpy()
     probability_of = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
     all_ids = read_corpus(CORPUS, ["id"])["id"]
-    ids = [all_ids[row] for row in load_tensors(ROWS, ROW_DTYPES)["test"].tolist()]
+    ids = [all_ids[row] for row in load_tensors(SPLITS, SPLIT_DTYPES)["test"].tolist()]
 
     settings = params.evaluate
     figures = metrics.score(labels, logits, settings.calibration_bins)
@@ -42,9 +42,9 @@ def evaluate(params: Params) -> None:
     cases = read_cases(BEHAVIOUR)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
     encoded_cases = to_tensors(encode_texts(cases.texts, vocabulary, rules))
-    with memory_for("scoring the behavioural tests"):
+    with catch_out_of_memory("scoring the behavioural tests"):
         case_logits = predict_logits(model, encoded_cases, device).numpy()
-    called_positive = {
+    predicted_positive = {
         "model": case_logits > 0,
         "baseline": probability_of["behaviour"].numpy() > 0.5,
     }
@@ -55,8 +55,8 @@ def evaluate(params: Params) -> None:
         "calibration_before": metrics.calibration_error(labels, as_trained, settings.calibration_bins),
         "baseline_accuracy": float(np.mean(baseline_correct)),
         "mcnemar_p": metrics.mcnemar(correct, baseline_correct),
-        "behaviour": float(np.mean(called_positive["model"] == cases.labels)),
-        "baseline_behaviour": float(np.mean(called_positive["baseline"] == cases.labels)),
+        "behaviour": float(np.mean(predicted_positive["model"] == cases.labels)),
+        "baseline_behaviour": float(np.mean(predicted_positive["baseline"] == cases.labels)),
     }
     figures |= {name: round(figure, metrics.DIGITS) for name, figure in more.items()}
     gradient = gradient_by_distance(model, reviews, settings.gradient_reviews).log10()
@@ -65,16 +65,14 @@ def evaluate(params: Params) -> None:
         "roc": metrics.roc_curve(labels, logits),
         "precision_recall": metrics.precision_recall_curve(labels, logits),
         "calibration": metrics.calibration_curve(labels, probabilities, settings.calibration_bins),
-        "accuracy_by_length": metrics.accuracy_by_length(
-            labels, logits, reviews.lengths.numpy(), settings.length_parts
-        ),
-        "behaviour": shares_passed(cases, called_positive),
+        "accuracy_by_length": metrics.accuracy_by_length(labels, logits, reviews.lengths.numpy(), settings.length_bins),
+        "behaviour": shares_passed(cases, predicted_positive),
         "gradient": {
             "distance": list(range(len(gradient))),
             "log10_norm": gradient.numpy().round(metrics.DIGITS).tolist(),
         },
     }
-    with replacing(EVALUATION) as folder:
+    with atomic_output(EVALUATION) as folder:
         folder.mkdir()
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", table)

@@ -16,15 +16,15 @@ from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 
 PARAMS = Path("params.yaml")
-GREATEST_DEPTH = 10  # levels of nesting; this project's file has 3
-GREATEST_BYTES = 1 << 16  # nine times this project's file; ruamel.yaml reads only 20 kB a second in the worst case
+MAX_DEPTH = 10  # levels of nesting; this project's file has 3
+MAX_FILE_BYTES = 1 << 16  # nine times this project's file; ruamel.yaml reads only 20 kB a second in the worst case
 VERSION = (1, 2)  # the version of YAML that DVC reads and writes
 
 # ruamel.yaml also raises these errors for a scalar that only looks like a number, and for a tag that does not fit.
-STUMBLES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+YAML_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
@@ -55,7 +55,7 @@ class Remote(Section):
     sha256: Sha256
 
 
-class Own(Section):
+class Custom(Section):
     """Parameters of the user's own text."""
 
     path: Name
@@ -68,7 +68,7 @@ class Own(Section):
     seed: Natural
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "Own":
+    def _names_differ(self) -> "Custom":
         if self.labels[0] == self.labels[1]:
             raise ValueError(f"labels must be two different names; got {', '.join(self.labels)}")
         columns = [self.text_column, self.label_column, self.split_column, self.group_column]
@@ -89,12 +89,12 @@ class Limits(Section):
 class Download(Section):
     """Choice and sources of the corpus and of the word vectors."""
 
-    corpus: Literal["sample", "imdb", "own"]
+    corpus: Literal["sample", "imdb", "custom"]
     sample: Sample
     imdb: Remote
-    own: Own
+    custom: Custom
     vectors: Remote
-    most_bytes: Positive
+    max_bytes: Positive
     limits: Limits
 
     @property
@@ -114,10 +114,10 @@ class Prepare(Section):
     min_freq: Positive
     dimension: Positive
     unknown_std: Annotated[float, Field(ge=0)]
-    least_coverage: Annotated[float, Field(ge=0, le=1)]
+    min_coverage: Annotated[float, Field(ge=0, le=1)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
-    most_shared_texts: Annotated[float, Field(ge=0, le=1)]
+    max_shared_texts: Annotated[float, Field(ge=0, le=1)]
     labels: Positive | None
     seed: Natural
 
@@ -180,7 +180,7 @@ class Train(Section):
 
     seed: Natural
     batch_size: Positive
-    least_steps: Positive
+    min_steps: Positive
     tokens_at_once: Positive
     precision: Literal["float32", "bfloat16"]
     portable: bool
@@ -193,9 +193,9 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)] | None
     freeze_embeddings: bool
-    unfreezing: bool
-    rate_decay: Annotated[float, Field(gt=0, le=1)]
-    averaging: Share
+    gradual_unfreezing: bool
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    ema_decay: Share
     adversarial: Annotated[float, Field(ge=0)]
     virtual: Annotated[float, Field(ge=0)]
     entropy: Annotated[float, Field(ge=0)]
@@ -208,7 +208,7 @@ class Evaluate(Section):
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gradient_reviews: Positive
-    length_parts: Annotated[int, Field(ge=1, le=100)]
+    length_bins: Annotated[int, Field(ge=1, le=100)]
 
 
 class Report(Section):
@@ -269,7 +269,7 @@ class _Composer(Composer):
             raise ComposerError(
                 problem=f"*{alias.anchor} refers to another value; write that out", problem_mark=alias.start_mark
             )
-        if self.depth >= GREATEST_DEPTH:
+        if self.depth >= MAX_DEPTH:
             raise ComposerError(problem="this is nested too deep", problem_mark=self.parser.peek_event().start_mark)
         return super().compose_node(parent, index)
 
@@ -281,8 +281,8 @@ class _Constructor(SafeConstructor):
         """Construct a value immediately, not in a later pass, so that an error has the position of the value."""
         try:
             return super().construct_object(node, deep=True)
-        except STUMBLES as error:
-            found = in_short(node.value) if isinstance(node, ScalarNode) else f"this {node.id}"
+        except YAML_ERRORS as error:
+            found = abbreviated(node.value) if isinstance(node, ScalarNode) else f"this {node.id}"
             raise ConstructorError(
                 problem=f"{found} is no {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
             ) from error
@@ -294,7 +294,7 @@ class _Constructor(SafeConstructor):
             if isinstance(key, ScalarNode):
                 if key.value in seen:
                     raise ConstructorError(
-                        problem=f"the key {in_short(key.value)} stands twice; keep one", problem_mark=key.start_mark
+                        problem=f"the key {abbreviated(key.value)} stands twice; keep one", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -315,7 +315,7 @@ def parse_yaml(text: str) -> Any:
         parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
         said = ": ".join(f"{part}{_place(mark)}" for part, mark in parts if part)
         raise ValueError(" ".join(said.split())) from error
-    except (YAMLError, *STUMBLES) as error:
+    except (YAMLError, *YAML_ERRORS) as error:
         raise ValueError(" ".join(str(error).replace('"<unicode string>", ', "").split())) from error
 
 
@@ -327,9 +327,9 @@ def read_params(path: Path = PARAMS) -> Params:
     """Read and validate the parameters; raise InputError with the key, the value found and the values allowed."""
     try:
         with path.open("rb") as file:
-            text = file.read(GREATEST_BYTES + 1)
-        if len(text) > GREATEST_BYTES:
-            raise InputError(f"{path}: must be of at most {GREATEST_BYTES:,} bytes; is this the file that was meant?")
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise InputError(f"{path}: must be of at most {MAX_FILE_BYTES:,} bytes; is this the file that was meant?")
         values = parse_yaml(text.decode("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
@@ -353,21 +353,21 @@ def _describe(error: ErrorDetails) -> str:
     found = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            return f"{place} is not a key; those there are {', '.join(_keys_beside(error['loc']))}"
+            return f"{place} is not a key; those there are {', '.join(_sibling_keys(error['loc']))}"
         case "missing":
             return f"{place} is missing; every key must be given"
         case "literal_error":
             allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-            return f"{place} must be one of {allowed}; got {in_short(found)}"
+            return f"{place} must be one of {allowed}; got {abbreviated(found)}"
         case "value_error":
             return f"{place}: {error['ctx']['error']}" if error["loc"] else str(error["ctx"]["error"])
         case "model_type":
-            return f"{place} must be a mapping of keys to values; got {in_short(found)}"
+            return f"{place} must be a mapping of keys to values; got {abbreviated(found)}"
     rule = re.sub(r"^\w+ should ", "must ", error["msg"])
-    return f"{place} {rule}; got {in_short(found)}"
+    return f"{place} {rule}; got {abbreviated(found)}"
 
 
-def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+def _sibling_keys(place: tuple[int | str, ...]) -> list[str]:
     """Return the valid keys of the section that contains the last part of `place`."""
     section: type[BaseModel] = Params
     for part in place[:-1]:

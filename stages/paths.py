@@ -20,7 +20,7 @@ CORPUS = Path("data/corpus.parquet")
 VECTORS = Path("data/vectors")
 
 PREPARED = Path("data/prepared")
-ROWS = PREPARED / "rows.safetensors"  # the rows of the corpus in each split
+SPLITS = PREPARED / "splits.safetensors"  # the rows of the corpus in each split
 LABELLED = PREPARED / "labelled.safetensors"  # the training reviews whose labels are used
 ENCODED = {split: PREPARED / f"{split}.safetensors" for split in ("train", "validation", "test", "unsup")}
 VOCABULARY = PREPARED / "vocabulary.json"
@@ -28,7 +28,7 @@ EMBEDDINGS = PREPARED / "embeddings.safetensors"
 
 BASELINE = Path("baseline/probabilities.safetensors")
 
-PRETRAINED = Path("pretrained/start.safetensors")
+PRETRAINED = Path("pretrained/weights.safetensors")
 PERPLEXITY = Path("pretrained/perplexity.csv")
 
 MODEL = Path("model")

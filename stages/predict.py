@@ -92,12 +92,12 @@ def predict(texts: Texts, folder: Path) -> list[float]:
     from sentiment.dataset.writer import to_tensors
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import choose_device, memory_for
+    from sentiment.runtime.device import catch_out_of_memory, choose_device
 
     model = load_checkpoint(folder)
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
     reviews = to_tensors(encode_texts(list(texts.values()), vocabulary, rules))
-    with memory_for("scoring the texts"):
+    with catch_out_of_memory("scoring the texts"):
         probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
     return probabilities
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params, Prepare
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, LABELLED, METRICS, ROWS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, EMBEDDINGS, ENCODED, LABELLED, METRICS, SPLITS, VECTORS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def prepare(params: Params) -> None:
 
     import pyarrow as pa
 
-    from sentiment.dataset.vocabulary import embed, measure_coverage, save_vocabulary
-    from sentiment.errors import naming
+    from sentiment.dataset.vocabulary import build_embeddings, measure_coverage, save_vocabulary
+    from sentiment.errors import renaming_errors
     from sentiment.storage.archives import Limits
     from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import save_tensors
@@ -45,13 +45,13 @@ def prepare(params: Params) -> None:
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
-    with ThreadPoolExecutor(1) as beside, naming(VECTORS, params.download.vectors_name):
-        reading = beside.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos, limits)
+    with ThreadPoolExecutor(1) as executor, renaming_errors(VECTORS, params.download.vectors_name):
+        reading = executor.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos, limits)
         encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
         vectors = reading.result()
         counts = {token: vocabulary.freqs[token] for token in vocabulary.itos}
-        check_coverage(VECTORS, settings.dimension, limits, counts, vectors.words, settings.least_coverage)
-    save_tensors(EMBEDDINGS, {"embeddings": embed(vocabulary, vectors, settings.unknown_std, settings.seed)})
+        check_coverage(VECTORS, settings.dimension, limits, counts, vectors.words, settings.min_coverage)
+    save_tensors(EMBEDDINGS, {"embeddings": build_embeddings(vocabulary, vectors, settings.unknown_std, settings.seed)})
 
     types_covered, tokens_covered = measure_coverage(vocabulary, vectors, training_tokens)
     figures = {
@@ -86,12 +86,12 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
     from sentiment.storage.tensors import save_tensors
 
     outline = read_outline(CORPUS)
-    shared = count_shared_texts(outline, settings.most_shared_texts)
+    shared = count_shared_texts(outline, settings.max_shared_texts)
     print(f"test: {shared:,} of {len(outline.test_texts):,} reviews have a text that also stands in train")
     ties = {"text": outline.texts} | ({"group": outline.groups} if settings.split_by == "group" else {})
     splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
-    save_tensors(ROWS, rows)
+    save_tensors(SPLITS, rows)
     labelled = draw_labelled(outline.labels[rows["train"].numpy()], settings.labels, settings.seed)
     save_tensors(LABELLED, {"train": torch.from_numpy(labelled)})
     sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
@@ -112,9 +112,9 @@ def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers)
     counts: Counter[str] = Counter()
     batches = read_batches(CORPUS, ["text"], splits == TRAIN)
     with tqdm(desc="count", total=int((splits == TRAIN).sum()), unit=" reviews", disable=None) as bar:
-        for numbered in tokenizer.number_all(batch["text"] for batch in batches):
-            add_counts(counts, numbered)
-            bar.update(len(numbered.ids))
+        for tokenized in tokenizer.tokenize_all(batch["text"] for batch in batches):
+            add_counts(counts, tokenized)
+            bar.update(len(tokenized.ids))
     return fit_vocabulary(counts, settings.max_vocab, settings.min_freq), counts.total()
 
 
@@ -130,19 +130,19 @@ def encode_reviews(
 
     from sentiment.corpora.reviews import read_batches
     from sentiment.corpora.splitting import SPLITS_AND_VALIDATION
-    from sentiment.dataset.vocabulary import encode, words_of
-    from sentiment.dataset.writer import writing_encoded
+    from sentiment.dataset.vocabulary import encode, vocabulary_words
+    from sentiment.dataset.writer import open_encoded_writer
 
-    words, done = words_of(vocabulary), 0
+    words, done = vocabulary_words(vocabulary), 0
     batches = read_batches(CORPUS, ["text"])
     with ExitStack() as stack:
         files = [
-            stack.enter_context(writing_encoded(ENCODED[name], int((splits == number).sum())))
+            stack.enter_context(open_encoded_writer(ENCODED[name], int((splits == number).sum())))
             for number, name in enumerate(SPLITS_AND_VALIDATION)
         ]
         bar = stack.enter_context(tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None))
-        for numbered in tokenizer.number_all(batch["text"] for batch in batches):
-            tokens = encode(numbered, words, pad_to)
+        for tokenized in tokenizer.tokenize_all(batch["text"] for batch in batches):
+            tokens = encode(tokenized, words, pad_to)
             here = slice(done, done := done + len(tokens))
             for split in np.unique(splits[here]):
                 rows = np.flatnonzero(splits[here] == split)

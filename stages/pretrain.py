@@ -10,12 +10,12 @@ def pretrain(params: Params) -> None:
     """Write pretrained embeddings and lowest layers, or empty outputs if pretraining is disabled."""
     import math
 
-    from sentiment.dataset.encoded import PADDING, join_encoded, load_embeddings, load_encoded
-    from sentiment.models.checkpoint import save_start
+    from sentiment.dataset.encoded import PADDING, concatenate_reviews, load_embeddings, load_encoded
+    from sentiment.models.checkpoint import save_pretrained
     from sentiment.models.classifier import ModelConfig, initial_model
     from sentiment.pretraining.language_model import LanguageConfig
     from sentiment.pretraining.trainer import LanguageTrainer
-    from sentiment.runtime.device import choose_device, memory_for, tune_memory
+    from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.storage.outputs import write_csv, write_json
 
     settings = params.pretrain
@@ -40,10 +40,10 @@ def pretrain(params: Params) -> None:
             dropout_output=0.0,
         )
         model = initial_model(lowest_layers, embeddings, settings.seed)
-        text = join_encoded(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
+        text = concatenate_reviews(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
         config = LanguageConfig(**settings.model_dump(exclude={"enabled"}))
         (saved,) = saved_states("pretrain", params, "models")
-        with memory_for("pretraining"):
+        with catch_out_of_memory("pretraining"):
             for progress in LanguageTrainer(model, text, PADDING, config, device, saved).train():
                 losses = {"train": progress.train_loss, "held_out": progress.held_out_loss}
                 perplexities = {name: round(math.exp(loss), 2) for name, loss in losses.items()}
@@ -56,11 +56,11 @@ def pretrain(params: Params) -> None:
                     curve[name].append(value)
         figures = {"perplexity": perplexities["held_out"], "train_perplexity": perplexities["train"]}
     write_csv(PERPLEXITY, curve)
-    save_start(PRETRAINED, model, settings.layers)
+    save_pretrained(PRETRAINED, model, settings.layers)
     for path in METRICS["pretrain"]:
         write_json(path, figures)
     if saved is not None:
-        saved.forget()
+        saved.delete()
 
 
 if __name__ == "__main__":

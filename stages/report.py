@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentiment.report.page import Mistake
-    from sentiment.report.plots import Figure
+    from sentiment.report.plots import Plot
 
 LABELS = ("negative", "positive")
 MODELS = ("model", "baseline")
@@ -51,7 +51,7 @@ def report(params: Params) -> None:
     print(f"report: {REPORT.absolute().as_uri()}")
 
 
-def figures(metrics: dict[str, dict[str, Any]]) -> list[Figure]:
+def figures(metrics: dict[str, dict[str, Any]]) -> list[Plot]:
     """Draw the figures from the outputs of pretraining, training and evaluation."""
     from collections import Counter
 
@@ -93,7 +93,7 @@ def mistakes(count: int) -> list[Mistake]:
     from sentiment.dataset.writer import to_tensors
     from sentiment.models.attribution import token_weights
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
-    from sentiment.report.page import Mistake, lay_out
+    from sentiment.report.page import Mistake, align_words
     from sentiment.storage.outputs import read_columns
     from sentiment.text.tokenizer import ReviewTokenizer
 
@@ -107,11 +107,13 @@ def mistakes(count: int) -> list[Mistake]:
     model = load_checkpoint(MODEL)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
     weights = token_weights(model, to_tensors(encode_texts(texts, vocabulary, rules)))
-    as_written = ReviewTokenizer(replace(rules, lower=False)).number(pa.array(texts))
+    as_written = ReviewTokenizer(replace(rules, lower=False)).tokenize(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [
         # prepare.pad_to may add padding, whose weights follow those of the words
-        Mistake(name, actual, predicted, float(probability), lay_out(text, words, its_weights[: len(words)].tolist()))
+        Mistake(
+            name, actual, predicted, float(probability), align_words(text, words, its_weights[: len(words)].tolist())
+        )
         for (name, actual, predicted, probability), text, words, its_weights in zip(
             wrong, texts, tokens, weights, strict=True
         )

@@ -11,23 +11,23 @@ from stages.params import Params
 from stages.paths import RESUME, resume_folder
 
 if TYPE_CHECKING:
-    from sentiment.runtime.resume import Saved
+    from sentiment.runtime.resume import SavedState
 
 PIPELINE = Path("dvc.yaml")
 
 
-def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["Saved"]:
+def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["SavedState"]:
     """Return the saved states of a stage's parts, in files named by the digest of the stage's inputs.
 
     The first process (rank 0) prints which states exist, and removes states saved with other inputs. An experiment in a
     temporary folder removes no states, since several such experiments may run at the same time.
     """
-    from sentiment.runtime.resume import Saved
+    from sentiment.runtime.resume import SavedState
     from sentiment.storage.outputs import remove
 
     folder, are_alone = resume_folder() / stage, resume_folder() == RESUME
     digest = digest_of_inputs(stage, params)
-    states = [Saved(folder / f"{digest}-{part}.state") for part in parts]
+    states = [SavedState(folder / f"{digest}-{part}.state") for part in parts]
     for path in sorted(folder.glob("*")) if rank == 0 else []:
         if path in [saved.path for saved in states]:
             print(f"going on from {path}", flush=True)

@@ -22,13 +22,19 @@ def train(params: Params) -> None:
     """Write the checkpoint, the curves by epoch, and the metrics of the best epoch."""
     import torch
 
-    from sentiment.dataset.encoded import LABELLED_DTYPES, join_encoded, load_embeddings, load_encoded, take_encoded
+    from sentiment.dataset.encoded import (
+        LABELLED_DTYPES,
+        concatenate_reviews,
+        load_embeddings,
+        load_encoded,
+        select_reviews,
+    )
     from sentiment.errors import InputError
-    from sentiment.models.checkpoint import load_start, save_checkpoint
+    from sentiment.models.checkpoint import load_pretrained, save_checkpoint
     from sentiment.models.classifier import ModelConfig, initial_model
     from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import choose_device, memory_for, product_dtype, tune_memory
-    from sentiment.runtime.distributed import is_launched, joined, launch
+    from sentiment.runtime.device import catch_out_of_memory, choose_device, product_dtype, tune_memory
+    from sentiment.runtime.distributed import is_launched, launch, process_group
     from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors
     from sentiment.training.temperature import fit_temperature
@@ -48,24 +54,24 @@ def train(params: Params) -> None:
     def new_model() -> Classifier:
         model = initial_model(shape, embeddings, config.seed)
         if params.pretrain.enabled:
-            load_start(PRETRAINED, model, params.pretrain.layers)
+            load_pretrained(PRETRAINED, model, params.pretrain.layers)
         return model
 
     model = new_model()
     known, validation = (load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "validation"))
     labelled = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
-    training = take_encoded(known, labelled)
+    training = select_reviews(known, labelled)
     unlabelled = None
     if config.virtual or config.entropy:
         is_left = torch.ones(len(known), dtype=torch.bool).index_fill(0, labelled, False)
         unsup = load_encoded(ENCODED["unsup"], vocabulary_size)
-        unlabelled = join_encoded(take_encoded(known, is_left.nonzero()[:, 0]), unsup)
+        unlabelled = concatenate_reviews(select_reviews(known, is_left.nonzero()[:, 0]), unsup)
         if not len(unlabelled):
             raise InputError(
                 "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
             )
 
-    with joined(device, params.train.processes) as rank, memory_for("training"):
+    with process_group(device, params.train.processes) as rank, catch_out_of_memory("training"):
         chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
         if rank == 0:
             weights = sum(weight.numel() for weight in model.parameters())
@@ -78,8 +84,8 @@ def train(params: Params) -> None:
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
             model = new_model()
-            every_review = join_encoded(training, validation)
-            tell = show if rank == 0 else lambda epoch: None
+            every_review = concatenate_reviews(training, validation)
+            tell = print_epoch if rank == 0 else lambda epoch: None
             Trainer(model, every_review, config, device, unlabelled, refitted, progress).refit(best.number, tell)
         model.temperature.fill_(temperature)
     if rank == 0:
@@ -94,7 +100,7 @@ def train(params: Params) -> None:
         for path in METRICS["train"]:
             write_json(path, figures)
         for saved in (chosen, refitted):
-            saved.forget()
+            saved.delete()
 
 
 @contextmanager
@@ -102,9 +108,9 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
     """Write the learning curves atomically; yield a function that prints and logs an epoch."""
     from dvclive import Live
 
-    from sentiment.storage.outputs import replacing
+    from sentiment.storage.outputs import atomic_output
 
-    with replacing(CURVES) as curves, Live(str(curves), dvcyaml=None, save_dvc_exp=False) as live:
+    with atomic_output(CURVES) as curves, Live(str(curves), dvcyaml=None, save_dvc_exp=False) as live:
 
         def report(epoch: Epoch) -> None:
             print(
@@ -122,7 +128,7 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
         yield report
 
 
-def show(epoch: TrainedEpoch) -> None:
+def print_epoch(epoch: TrainedEpoch) -> None:
     """Print an epoch of the refit, which has no validation loss since it trains on the validation reviews too."""
     print(f"refit, epoch {epoch.number}  train loss {epoch.train_loss:.4f}  {epoch.seconds:.1f} s", flush=True)
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.corpora.custom import Columns, read_own
+from sentiment.corpora.custom import Columns, read_custom
 from sentiment.corpora.imdb import read_imdb
 from sentiment.corpora.reviews import Review, write_corpus
 from sentiment.dataset.encoded import load_encoded
@@ -36,7 +36,7 @@ GIVEN = Columns(text="comment", label="verdict", split="split", group="film")
 VOCABULARY = Path(__file__)  # any file will do for a model's
 DIMENSION = 3
 LIMITS = Limits(members=10_000, member_bytes=10_000_000, unpacked_bytes=20_000_000)
-GREATEST_MESSAGE = 2_000  # characters
+MAX_MESSAGE = 2_000  # characters
 
 Parser = Callable[[bytes, Path], None]
 
@@ -61,7 +61,7 @@ def parse_own(suffix: str) -> Parser:
     def parse(content: bytes, folder: Path) -> None:
         path = put(folder / f"own{suffix}", content)
         columns = GIVEN if b"split" in content else DRAWN
-        keep(folder, read_own(path, columns, LABELS, test_share=0.25, seed=1))
+        keep(folder, read_custom(path, columns, LABELS, test_share=0.25, seed=1))
 
     return parse
 
@@ -113,7 +113,7 @@ def parse(name: str, content: bytes, folder: Path) -> None:
     except InputError as error:
         said = str(error)
     assert said.isprintable(), said
-    assert 0 < len(said) <= GREATEST_MESSAGE, said
+    assert 0 < len(said) <= MAX_MESSAGE, said
 
 
 def valid_inputs() -> dict[str, list[bytes]]:

@@ -30,7 +30,7 @@ def fetching(path: Path, sha256: str | None = None) -> Params:
     params = read_params(ROOT / "params.yaml")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
     vectors = params.download.vectors.model_copy(update={"url": path.as_uri(), "sha256": sha256})
-    download = params.download.model_copy(update={"corpus": "own", "vectors": vectors})
+    download = params.download.model_copy(update={"corpus": "custom", "vectors": vectors})
     return params.model_copy(update={"download": download})
 
 

@@ -216,7 +216,7 @@ def test_experiments_without_a_commit_are_told_what_is_missing(built: Path) -> N
     shutil.rmtree(built / ".git", ignore_errors=True)
     subprocess.run(["git", "init", "-q"], cwd=built, check=True)
     (built / "stages").mkdir(exist_ok=True)
-    (built / "stages" / "mend.py").touch()
+    (built / "stages" / "repair.py").touch()
     said = make(built, status=2, target="imdb").splitlines()
     assert said[0] == (
         "error: DVC runs an experiment from a commit, and there is none: git add . && git commit -m Start"

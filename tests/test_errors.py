@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.errors import GREATEST_LENGTH, InputError, in_short, naming
+from sentiment.errors import MAX_MESSAGE_LENGTH, InputError, abbreviated, renaming_errors
 
 
 @given(st.text() | st.builds(lambda part, times: part * times, st.text(min_size=1), st.integers(100, 10_000)))
 def test_any_message_is_one_line_of_bounded_length(message: str) -> None:
     said = str(InputError(message))
     assert said.isprintable()
-    assert len(said) <= GREATEST_LENGTH
+    assert len(said) <= MAX_MESSAGE_LENGTH
 
 
 def test_a_message_that_prints_is_left_as_it_is_and_one_that_does_not_is_escaped() -> None:
@@ -43,13 +43,13 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_any_value_is_written_in_short(name: str) -> None:
-    assert len(in_short(VALUES[name])) < 500
+    assert len(abbreviated(VALUES[name])) < 500
 
 
 @pytest.mark.parametrize(
     ("message", "named"), [("data/vectors:1: is empty", "mine.txt:1: is empty"), ("a.csv: is empty", "a.csv: is empty")]
 )
 def test_a_message_about_a_copy_begins_with_the_name_of_the_original(message: str, named: str) -> None:
-    with pytest.raises(InputError) as caught, naming(Path("data/vectors"), "mine.txt"):
+    with pytest.raises(InputError) as caught, renaming_errors(Path("data/vectors"), "mine.txt"):
         raise InputError(message)
     assert str(caught.value) == named

@@ -129,8 +129,8 @@ def test_a_file_of_the_repository_is_not_blamed_on_a_stage(folder: Path, tmp_pat
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl", "mine.parquet", "data/mine.csv"])
 def test_the_users_own_file_is_not_blamed_on_a_stage(folder: Path, name: str) -> None:
     params = read_params()
-    own = params.download.own.model_copy(update={"path": name})
-    download = params.download.model_copy(update={"corpus": "own", "own": own})
+    own = params.download.custom.model_copy(update={"path": name})
+    download = params.download.model_copy(update={"corpus": "custom", "custom": own})
     line = said(lambda: script("download_corpus")(params.model_copy(update={"download": download})))
     assert name in line
     assert ADVICE not in line

@@ -45,8 +45,12 @@ BROKEN = [
     ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
     ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
     ("[attention, max]", "max", "model.pooling must be a valid list; got 'max'"),
-    ("[neg, pos]", "[pos, pos]", "download.own: labels must be two different names; got pos, pos"),
-    ("label_column: label", "label_column: text", "download.own: its columns must be different ones; got text, text"),
+    ("[neg, pos]", "[pos, pos]", "download.custom: labels must be two different names; got pos, pos"),
+    (
+        "label_column: label",
+        "label_column: text",
+        "download.custom: its columns must be different ones; got text, text",
+    ),
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
     ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
@@ -76,7 +80,7 @@ BROKEN = [
         "%YAML 1.1\n---\n# One section",
         "must be YAML 1.2, as DVC writes it; remove the %YAML directive in",
     ),
-    ("labels: [neg, pos]", "labels: [no, 010]", "download.own.labels[1] must be a valid string; got 10"),
+    ("labels: [neg, pos]", "labels: [no, 010]", "download.custom.labels[1] must be a valid string; got 10"),
     ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must be of at most 65,536 bytes"),
     (
         "evaluate:",
@@ -163,7 +167,7 @@ def test_labels_that_are_words_of_yaml_1_1_stay_words_when_dvc_writes_them(tmp_p
     before = read_params(path)
     apply_overrides(path, ["train.seed=1234"])
     assert "- no\n" in path.read_text(encoding="utf-8")
-    assert before.download.own.labels == ["no", "yes"]
+    assert before.download.custom.labels == ["no", "yes"]
     assert read_params(path) == before
 
 

@@ -1,6 +1,6 @@
 """No input makes a parser fail with anything but one line: any bytes, changed valid inputs, and what failed once.
 
-`tests/failed/<parser>/` holds inputs that once did; `python -m benchmarks.fuzz` looks for more.
+`tests/regressions/<parser>/` holds inputs that once did; `python -m benchmarks.fuzz` looks for more.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.parsers import PARSERS, parse, valid_inputs
 
-FAILED = Path(__file__).parent / "failed"
+REGRESSIONS = Path(__file__).parent / "regressions"
 VALID = valid_inputs()
 
 
@@ -52,6 +52,6 @@ def test_a_changed_input_is_read_or_refused_in_one_line(folder: Path, name: str,
     parse(name, data.draw(changed(VALID[name])), folder)
 
 
-@pytest.mark.parametrize("path", sorted(FAILED.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_failed_once_is_read_or_refused_in_one_line(folder: Path, path: Path) -> None:
     parse(path.parent.name, path.read_bytes(), folder)

@@ -163,10 +163,10 @@ def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_label
     assert "Perplexity" in sample.run("cat", sample.dvc("plots", "show").strip().removeprefix("file://"))
     # The corpus and the test reviews need not be there: nothing of them is in what was trained.
     before = sample.digests()
-    for name in ("data/corpus.parquet", "data/prepared/rows.safetensors", "data/prepared/test.safetensors"):
+    for name in ("data/corpus.parquet", "data/prepared/splits.safetensors", "data/prepared/test.safetensors"):
         (sample.folder / name).unlink()
     (sample.folder / "model" / "weights.safetensors").unlink()
-    (sample.folder / "pretrained" / "start.safetensors").unlink()
+    (sample.folder / "pretrained" / "weights.safetensors").unlink()
     for stage in ("pretrain", "train"):
         sample.run(sys.executable, "-m", f"stages.{stage}")
     sample.dvc("checkout")
@@ -305,12 +305,12 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
         *SMALL,
         *remote("download.vectors", vectors),
         "prepare.dimension=50",
-        "download.corpus=own",
-        "download.own.path=mine.csv",
-        "download.own.text_column=comment",
-        "download.own.label_column=verdict",
-        "download.own.group_column=film",
-        "download.own.labels=[bad,good]",
+        "download.corpus=custom",
+        "download.custom.path=mine.csv",
+        "download.custom.text_column=comment",
+        "download.custom.label_column=verdict",
+        "download.custom.group_column=film",
+        "download.custom.labels=[bad,good]",
     )
     assert sorted(ran) == sorted(STAGES)
     figures = clone.metrics("prepare")
@@ -329,7 +329,9 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
 
 
 def test_the_example_of_ones_own_reviews_is_read() -> None:
-    from sentiment.corpora.custom import Columns, read_own
+    from sentiment.corpora.custom import Columns, read_custom
 
-    reviews = read_own(ROOT / "examples" / "reviews.csv", Columns("text", "label", None, None), ("neg", "pos"), 0.2, 7)
+    reviews = read_custom(
+        ROOT / "examples" / "reviews.csv", Columns("text", "label", None, None), ("neg", "pos"), 0.2, 7
+    )
     assert {review.label for review in reviews if review.split == "test"} == {0, 1}

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(**changes: object) -> Params:
     params = read_params(ROOT / "params.yaml")
     vectors = params.download.vectors.model_copy(update={"url": URL})
-    download = params.download.model_copy(update={"corpus": "own", "vectors": vectors})
+    download = params.download.model_copy(update={"corpus": "custom", "vectors": vectors})
     prepared = params.prepare.model_copy(update={"dimension": 5, **changes})
     return params.model_copy(update={"download": download, "prepare": prepared})
 
@@ -57,7 +57,7 @@ def test_vectors_that_match_nothing_are_refused(change: Callable[[str], str], ca
 
 def test_without_a_bound_any_vectors_are_taken() -> None:
     respell(lambda word: word[::-1] + "x")
-    prepare(settings(least_coverage=0.0))
+    prepare(settings(min_coverage=0.0))
     assert EMBEDDINGS.exists()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, sync_playwright
 
 from sentiment.report import plots as figures
-from sentiment.report.page import Mistake, Report, lay_out, write_report
+from sentiment.report.page import Mistake, Report, align_words, write_report
 
 SCRIPT = "<script>fetch('https://example.org/')</script><img src=x onerror=alert(1)> & so \"on\""
 
@@ -31,7 +31,7 @@ def report(text: str = SCRIPT) -> Report:
             figures.confusion({("negative", "negative"): 5, ("positive", "negative"): 1}, ("negative", "positive")),
             figures.gradient_by_distance({"distance": [0.0, 1.0, 2.0], "log10_norm": [-1.0, -37.9, -37.9]}),
         ],
-        mistakes=[Mistake("test/1", "negative", "positive", 0.9, lay_out(text, tokens, [1.0] * len(tokens)))] * 3,
+        mistakes=[Mistake("test/1", "negative", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))] * 3,
         parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
     )
 
@@ -97,11 +97,11 @@ def test_a_run_without_mistakes_says_so(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.text("aéß.'", min_size=1), st.sampled_from(["", " ", "<br />", "\n"]))))
 def test_words_laid_out_are_the_text_but_for_what_stands_between(parts: list[tuple[str, str]]) -> None:
     text = "".join(between + token for token, between in parts)
-    words = lay_out(text, [token for token, _ in parts], [1.0] * len(parts))
+    words = align_words(text, [token for token, _ in parts], [1.0] * len(parts))
     assert [(word.text, word.follows_space) for word in words] == [(token, between != "") for token, between in parts]
 
 
 def test_weights_are_shares_of_the_heaviest_and_the_lightest_are_not_shaded() -> None:
-    words = lay_out("bad but good !", ["bad", "but", "good", "!"], [-2.0, 0.02, 1.0, 0.0])
+    words = align_words("bad but good !", ["bad", "but", "good", "!"], [-2.0, 0.02, 1.0, 0.0])
     assert [word.weight for word in words] == [-1.0, 0.0, 0.5, 0.0]
-    assert lay_out("dull", ["dull"], [0.0])[0].weight == 0.0
+    assert align_words("dull", ["dull"], [0.0])[0].weight == 0.0

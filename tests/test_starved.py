@@ -67,9 +67,9 @@ def test_a_download_that_fills_the_disk_goes_on_once_there_is_room(clone: Clone,
     filler = fill(clone.folder, 1 << 20)
     try:
         with pytest.raises(InputError, match=r"part: the disk is full; the file has 2,097,152 bytes; what arrived is"):
-            fetch(url, checksum, store, most_bytes=len(content))
+            fetch(url, checksum, store, max_bytes=len(content))
     finally:
         filler.unlink()
     assert 0 < (store / f"{checksum}.part").stat().st_size < len(content)
-    assert fetch(url, checksum, store, most_bytes=len(content)).read_bytes() == content
+    assert fetch(url, checksum, store, max_bytes=len(content)).read_bytes() == content
     shutil.rmtree(store)

@@ -23,7 +23,7 @@ from sentiment.training.objective import Objective
 
 # Distance from 1 to the next number, of the type to which the factors of a product are rounded.
 EPSILONS = {"float32": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}
-MOST_EPSILONS = 16  # greater errors are flagged; on a CPU at most 7 were seen
+MAX_EPSILONS = 16  # greater errors are flagged; on a CPU at most 7 were seen
 # Sizes for which PyTorch asks cuDNN for its persistent kernels: both ways, forward alone, neither (its RNN.cpp).
 LARGE = {"rnn": (128, 256, 320), "lstm": (128, 160, 256), "gru": (128, 160, 256)}
 VOCABULARY, REVIEWS = 50, 8
@@ -34,7 +34,7 @@ Results = dict[str, Tensor]  # logits and gradients, as float64 on the CPU
 
 def compare_networks(setting: Setting, record: Record) -> None:
     """Record the errors of every kind of network in each precision."""
-    record("tolerance", {kind: MOST_EPSILONS * epsilon for kind, epsilon in EPSILONS.items()})
+    record("tolerance", {kind: MAX_EPSILONS * epsilon for kind, epsilon in EPSILONS.items()})
     greatest: dict[str, float] = {}
     flagged: list[str] = []
     for shape in shapes(setting.is_small):
@@ -47,7 +47,7 @@ def compare_networks(setting: Setting, record: Record) -> None:
             record(f"{name_of(shape)}, {precision}", {"products": kind, **errors})
             error = max(errors["logits"], errors["gradients"])
             greatest[kind] = max(error, greatest.get(kind, 0.0))
-            if not error <= MOST_EPSILONS * EPSILONS[kind]:  # so that NaN is flagged too
+            if not error <= MAX_EPSILONS * EPSILONS[kind]:  # so that NaN is flagged too
                 flagged.append(f"{name_of(shape)}, {precision}")
         record("greatest error", greatest)
         record("above the tolerance", flagged)
@@ -76,7 +76,7 @@ def compare_objective(setting: Setting, record: Record) -> None:
                 kind = kind_of(product_dtype(precision, setting.device), setting.device)
             errors = errors_of(found, exact)
             record(name, errors)
-            if not errors["gradients"] <= MOST_EPSILONS * EPSILONS[kind]:
+            if not errors["gradients"] <= MAX_EPSILONS * EPSILONS[kind]:
                 flagged.append(name)
     record("above the tolerance", flagged)
 
@@ -158,7 +158,7 @@ def run_on(device: torch.device, shape: ModelConfig, products: torch.dtype) -> R
 
 def results_of(model: Classifier, batch: Batch, products: torch.dtype | None) -> Results:
     """Return the logits (B,) and the gradient of each weight."""
-    logits = model(batch.tokens, batch.lengths, products=products)
+    logits = model(batch.tokens, batch.lengths, product_dtype=products)
     binary_cross_entropy_with_logits(logits, batch.labels.to(logits.dtype), reduction="sum").backward()
     return {"logits": logits.detach().double().cpu(), **gradients_of(model)}
 

@@ -24,7 +24,7 @@ from benchmarks.train import (
     time_textbook,
 )
 from sentiment.dataset.batching import shuffled_rows
-from sentiment.dataset.encoded import PADDING, EncodedReviews, take_encoded
+from sentiment.dataset.encoded import PADDING, EncodedReviews, select_reviews
 from sentiment.models.classifier import ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
@@ -158,7 +158,7 @@ def speeds_of(setting: Setting, cell: str, hidden: int, batch: int) -> dict[str,
     reviews, config = setting.reviews()["train"], replace(TRAINING, batch_size=batch)
     rows = torch.randperm(len(reviews), generator=torch.Generator().manual_seed(0))
     parts = {
-        "textbook": (time_textbook, take_encoded(reviews, rows[: TEXTBOOK_BATCHES * batch])),
+        "textbook": (time_textbook, select_reviews(reviews, rows[: TEXTBOOK_BATCHES * batch])),
         "ours": (time_ours, part_of_epoch(reviews, OUR_BATCHES * batch, batch)),
     }
     speeds = {}

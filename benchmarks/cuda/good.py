@@ -19,7 +19,7 @@ from benchmarks.cuda.checks import Check, Record, Setting
 from benchmarks.cuda.networks import default_training, new_model, vocabulary_size
 from benchmarks.cuda.pack import Packed, first
 from benchmarks.cuda.timing import time_repeated
-from sentiment.dataset.encoded import PADDING, EncodedReviews, join_encoded
+from sentiment.dataset.encoded import PADDING, EncodedReviews, concatenate_reviews
 from sentiment.models.classifier import Classifier, ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.pretraining.language_model import LanguageConfig
@@ -47,7 +47,7 @@ LANGUAGE = LanguageConfig(
     variational=True,
     clip_norm=1.0,
 )
-FEWEST_EPOCHS, MOST_EPOCHS = 4, 10  # of the classifier, which has four parts to unfreeze
+MIN_EPOCHS, MAX_EPOCHS = 4, 10  # of the classifier, which has four parts to unfreeze
 TRIAL_WINDOWS, TRIAL_REVIEWS = 20, 640
 SPARE = 0.85  # of the time left to spend: an epoch may be slower than the trial
 FOR_LANGUAGE = 0.65  # share of the time for the language models
@@ -59,7 +59,7 @@ def good(data: Packed, device: torch.device, seconds: float, record: Record) -> 
     ends = time.monotonic() + seconds
     model = new_model(shape_of(vocabulary_size(data), is_small))
     record("weights", sum(weight.numel() for weight in model.parameters()))
-    text = join_encoded(data["train"], data["unsup"])
+    text = concatenate_reviews(data["train"], data["unsup"])
     settings = replace(LANGUAGE, streams=4, window=8) if is_small else LANGUAGE
     read_text(model, text, settings, device, FOR_LANGUAGE * seconds, record)
     classify(model, data, device, ends, record)
@@ -122,11 +122,11 @@ def classify(start: Classifier, data: Packed, device: torch.device, ends: float,
     an_epoch = seconds_of_epoch(copy.deepcopy(start), data["train"], device)
     record("classifier: seconds of an epoch, by the trial", an_epoch)
     classifiers = {}
-    for number, (name, unfreezing) in enumerate((("unfrozen a part an epoch", True), ("tuned as a whole", False))):
+    for number, (name, is_gradual) in enumerate((("unfrozen a part an epoch", True), ("tuned as a whole", False))):
         seconds = (ends - time.monotonic()) / (2 - number)
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, int(SPARE * seconds / an_epoch)))
+        epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, int(SPARE * seconds / an_epoch)))
         model = copy.deepcopy(start)
-        trainer = Trainer(model, data["train"], classifier_training(epochs, unfreezing), device)
+        trainer = Trainer(model, data["train"], classifier_training(epochs, is_gradual), device)
         classifiers[name] = trainer.fit(data["validation"], recorder(name, record)), model
     chosen = min(classifiers, key=lambda name: classifiers[name][0].validation_loss)
     best, model = classifiers[chosen]
@@ -148,12 +148,12 @@ def recorder(name: str, record: Record) -> Callable[[Epoch], None]:
 
 def seconds_of_epoch(trial: Classifier, training: EncodedReviews, device: torch.device) -> float:
     """Return the seconds of an epoch by those of a few reviews, with nothing frozen."""
-    few, once = first(training, TRIAL_REVIEWS), classifier_training(1, unfreezing=False)
+    few, once = first(training, TRIAL_REVIEWS), classifier_training(1, gradual_unfreezing=False)
     seconds = time_second(lambda: Trainer(trial, few, once, device).refit(1, lambda epoch: None), device)
     return seconds * len(training) / len(few)
 
 
-def classifier_training(epochs: int, unfreezing: bool) -> TrainConfig:
+def classifier_training(epochs: int, gradual_unfreezing: bool) -> TrainConfig:
     """Return how the classifier is trained, for so many epochs."""
     return default_training(
         epochs=epochs,
@@ -161,8 +161,8 @@ def classifier_training(epochs: int, unfreezing: bool) -> TrainConfig:
         learning_rate=2e-3,
         warmup_share=0.1,
         schedule="linear",
-        unfreezing=unfreezing,
-        rate_decay=1 / 2.6,
+        gradual_unfreezing=gradual_unfreezing,
+        layer_decay=1 / 2.6,
         tokens_at_once=1 << 18,  # a batch of 64 in one part
     )
 

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sentiment.dataset.encoded import EncodedReviews, load_encoded, take_encoded
+from sentiment.dataset.encoded import EncodedReviews, load_encoded, select_reviews
 from sentiment.errors import InputError
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 
 SPLITS = ("train", "validation", "test", "unsup")
-MOST_IDS = 2**16  # that 16 bits tell apart
+MAX_IDS = 2**16  # that 16 bits tell apart
 
 Packed = dict[str, EncodedReviews]  # by split
 
@@ -24,14 +24,14 @@ def pack(prepared: Path, output: Path) -> int:
     """
     tensors: dict[str, Tensor] = {}
     for split in SPLITS:
-        reviews = load_encoded(prepared / f"{split}.safetensors", vocabulary_size=MOST_IDS)
-        if len(reviews) and int(reviews.lengths.max()) >= MOST_IDS:
-            raise InputError(f"{prepared}: the longest review must have fewer than {MOST_IDS:,} tokens")
+        reviews = load_encoded(prepared / f"{split}.safetensors", vocabulary_size=MAX_IDS)
+        if len(reviews) and int(reviews.lengths.max()) >= MAX_IDS:
+            raise InputError(f"{prepared}: the longest review must have fewer than {MAX_IDS:,} tokens")
         tensors[f"{split}.tokens"] = reviews.tokens.to(torch.uint16)
         tensors[f"{split}.lengths"] = reviews.lengths.to(torch.uint16)
         tensors[f"{split}.labels"] = reviews.labels
     content = gzip.compress(save(tensors), compresslevel=6, mtime=0)
-    with replacing(output) as partial:
+    with atomic_output(output) as partial:
         partial.write_bytes(content)
     return len(content)
 
@@ -73,9 +73,9 @@ def generate_reviews(count: int, median_length: int, vocabulary_size: int, seed:
 
 def first(reviews: EncodedReviews, count: int) -> EncodedReviews:
     """Return the first so many reviews, or all where there are fewer."""
-    return take_encoded(reviews, torch.arange(min(count, len(reviews))))
+    return select_reviews(reviews, torch.arange(min(count, len(reviews))))
 
 
 def shortest(reviews: EncodedReviews, count: int) -> EncodedReviews:
     """Return the shortest so many reviews."""
-    return take_encoded(reviews, reviews.lengths.argsort(stable=True)[:count])
+    return select_reviews(reviews, reviews.lengths.argsort(stable=True)[:count])

@@ -20,7 +20,7 @@ from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
 from sentiment.pretraining.trainer import LanguageTrainer
-from sentiment.runtime.resume import Saved
+from sentiment.runtime.resume import SavedState
 from sentiment.training import trainer
 from sentiment.training.trainer import TrainConfig
 
@@ -36,14 +36,14 @@ def pretrain(setting: Setting, record: Record) -> None:
             record(f"{cell}, {precision}", {"losses": losses, "falls": mean(second_half) < mean(first_half)})
     _, whole = read(setting, "lstm", "bfloat16")
     with TemporaryDirectory() as folder:
-        saved = Saved(Path(folder) / "models")
+        saved = SavedState(Path(folder) / "models")
         read(setting, "lstm", "bfloat16", saved, reports=4)
         _, resumed = read(setting, "lstm", "bfloat16", saved)
     record("resumed to the same bits", has_same_bits(whole, resumed))
 
 
 def read(
-    setting: Setting, cell: str, precision: str, saved: Saved | None = None, reports: int | None = None
+    setting: Setting, cell: str, precision: str, saved: SavedState | None = None, reports: int | None = None
 ) -> tuple[list[float], Classifier]:
     """Return the training losses of language models up to so many reports, and the model that they are part of."""
     streams, window = (4, 8) if setting.is_small else (16, 32)
@@ -69,7 +69,7 @@ def train_twice(setting: Setting, record: Record) -> None:
 def kill_and_resume(setting: Setting, record: Record) -> None:
     """Record whether a training that was killed resumes to the bits of one that was not."""
     with TemporaryDirectory() as folder:
-        saved = Saved(Path(folder) / "training")
+        saved = SavedState(Path(folder) / "training")
         process = processes_for(setting.device).Process(target=train_until_killed, args=(setting, saved))
         process.start()
         process.join()
@@ -79,10 +79,10 @@ def kill_and_resume(setting: Setting, record: Record) -> None:
     record("resumed to the same bits", has_same_bits(train_briefly(setting, small_training()), resumed))
 
 
-def train_until_killed(setting: Setting, saved: Saved) -> None:
+def train_until_killed(setting: Setting, saved: SavedState) -> None:
     """Train in a process of its own, saving at every step, and kill that process in the second epoch."""
     set_up(setting.device)
-    trainer.SECONDS_TO_SAVE, trainer.STEPS_TO_LOOK = 0.0, 1
+    trainer.SAVE_INTERVAL_SECONDS, trainer.STEPS_BETWEEN_CLOCK_CHECKS = 0.0, 1
 
     def watch(batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
         for number, batch in enumerate(batches):
@@ -120,7 +120,7 @@ def fill_memory(setting: Setting, record: Record) -> None:
 def small_training(precision: str = "bfloat16") -> TrainConfig:
     """Return a training of two short epochs with every term of the objective, and the default's averaging."""
     return default_training(
-        precision=precision, batch_size=16, least_steps=1, epochs=2, patience=None, virtual=0.5, entropy=0.2
+        precision=precision, batch_size=16, min_steps=1, epochs=2, patience=None, virtual=0.5, entropy=0.2
     )
 
 
@@ -130,7 +130,7 @@ def no_watch(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
 
 
 def train_briefly(
-    setting: Setting, config: TrainConfig, saved: Saved | None = None, watch: trainer.Watch = no_watch
+    setting: Setting, config: TrainConfig, saved: SavedState | None = None, watch: trainer.Watch = no_watch
 ) -> Classifier:
     """Return the default network after a training on a few reviews."""
     data = setting.reviews()

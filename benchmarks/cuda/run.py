@@ -20,7 +20,7 @@ import torch
 from benchmarks.cuda import fast, good, right, two_processes
 from benchmarks.cuda.checks import Check, Setting, processes_for, work
 from benchmarks.cuda.machine import describe_machine
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 
 PARTS: dict[str, dict[str, Check]] = {
     "right": right.CHECKS,
@@ -64,7 +64,7 @@ class Results:
 
     def write(self) -> None:
         """Replace the file."""
-        with replacing(self.path) as partial:
+        with atomic_output(self.path) as partial:
             text = json.dumps(self.content, indent=1, allow_nan=False)
             text = re.sub(r"\[([^][{}]*)\]", lambda numbers: " ".join(numbers[0].split()), text)  # rows in one line
             partial.write_text(text + "\n", encoding="utf-8")

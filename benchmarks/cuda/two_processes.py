@@ -14,18 +14,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.cuda.checks import Check, Record, Setting, describe, processes_for, set_up
-from benchmarks.cuda.exact import EPSILONS, MOST_EPSILONS, error_of
+from benchmarks.cuda.exact import EPSILONS, MAX_EPSILONS, error_of
 from benchmarks.cuda.networks import default_shape, default_training, new_model, without_dropout
 from benchmarks.cuda.pack import first
 from benchmarks.cuda.timing import tf32
 from sentiment.models.precision import PRECISIONS
-from sentiment.runtime.distributed import stack_over_processes
+from sentiment.runtime.distributed import gather_over_processes
 from sentiment.storage.tensors import read_tensors, save_tensors
 from sentiment.training.trainer import Epoch, Trainer
 
 SECONDS = 60  # in which processes must have trained
 REVIEWS = 203  # at most: in batches of 32 the last holds 11
-TOLERANCES = {"float32": 1e-3, "bfloat16": MOST_EPSILONS * EPSILONS["bfloat16"]}  # the first as in test_processes
+TOLERANCES = {"float32": 1e-3, "bfloat16": MAX_EPSILONS * EPSILONS["bfloat16"]}  # the first as in test_processes
 
 BACKENDS = {"gloo": "gloo", "nccl": "cpu:gloo,cuda:nccl"}
 
@@ -81,7 +81,7 @@ def join_and_train(setting: Setting, folder: Path, backend: str, rank: int, proc
         )
         for precision in PRECISIONS:
             save_tensors(folder / f"{rank}.{precision}.safetensors", outcome_of(setting, precision))
-        stack_over_processes(torch.ones(2, device=setting.device))  # last, since gloo may not know it on CUDA
+        gather_over_processes(torch.ones(2, device=setting.device))  # last, since gloo may not know it on CUDA
     except Exception as error:
         said["error"] = describe(error)
     (folder / f"{rank}.json").write_text(json.dumps(said), encoding="utf-8")
@@ -93,7 +93,7 @@ def outcome_of(setting: Setting, precision: str) -> Outcome:
     data = setting.reviews()
     labelled, validation, unlabelled = (first(data[split], REVIEWS) for split in ("train", "validation", "unsup"))
     config = default_training(
-        precision=precision, batch_size=32, least_steps=1, epochs=2, patience=None, virtual=0.5, entropy=0.2
+        precision=precision, batch_size=32, min_steps=1, epochs=2, patience=None, virtual=0.5, entropy=0.2
     )
     epochs: list[Epoch] = []
     model = new_model(without_dropout(default_shape(setting)))

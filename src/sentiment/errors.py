@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-GREATEST_LENGTH = 1_000  # characters of a message
+MAX_MESSAGE_LENGTH = 1_000  # characters of a message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _SHORT.maxlevel = 2
@@ -15,7 +15,7 @@ class InputError(Exception):
     """User error whose message says where the mistake is, what was found, what is allowed and how to fix it.
 
     The message is always one line of bounded length: unprintable characters are escaped, and the middle of a message
-    of more than GREATEST_LENGTH characters is cut out. Any other exception is a bug of this project and keeps its
+    of more than MAX_MESSAGE_LENGTH characters is cut out. Any other exception is a bug of this project and keeps its
     traceback.
     """
 
@@ -24,7 +24,7 @@ class InputError(Exception):
 
 
 @contextmanager
-def naming(path: Path, name: str) -> Iterator[None]:
+def renaming_errors(path: Path, name: str) -> Iterator[None]:
     """Replace the path of a copy at the start of an InputError by the name that the user gave the original."""
     try:
         yield
@@ -35,7 +35,7 @@ def naming(path: Path, name: str) -> Iterator[None]:
         raise InputError(name + message.removeprefix(str(path))) from error
 
 
-def in_short(value: object) -> str:
+def abbreviated(value: object) -> str:
     """Return the `repr` of a value, abbreviated where it is too long or too deeply nested."""
     try:
         return _SHORT.repr(value)
@@ -44,9 +44,9 @@ def in_short(value: object) -> str:
 
 
 def _shorten(text: str) -> str:
-    """Cut the middle out of a text of more than GREATEST_LENGTH characters."""
-    half = GREATEST_LENGTH // 2 - 3
-    return text if len(text) <= GREATEST_LENGTH else f"{text[:half]} ... {text[-half:]}"
+    """Cut the middle out of a text of more than MAX_MESSAGE_LENGTH characters."""
+    half = MAX_MESSAGE_LENGTH // 2 - 3
+    return text if len(text) <= MAX_MESSAGE_LENGTH else f"{text[:half]} ... {text[-half:]}"
 
 
 def _printable(character: str) -> str:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sentiment.corpora.custom import Columns, read_own
+from sentiment.corpora.custom import Columns, read_custom
 from sentiment.corpora.reviews import Review, write_corpus
 from sentiment.errors import InputError
 from tests.conftest import write_own_csv
@@ -19,7 +19,7 @@ ROWS = [
 
 
 def read(path: Path, columns: Columns = COLUMNS, labels: tuple[str, str] = ("bad", "good")) -> list[Review]:
-    return read_own(path, columns, labels, test_share=0.25, seed=1)
+    return read_custom(path, columns, labels, test_share=0.25, seed=1)
 
 
 def write_csv(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
         (
             "a.csv",
             b"text,label,split\nx,good,train\n",
-            r"a\.csv:2: has no column 'about', which download\.own\.group_column names; its columns are 'text', 'la",
+            r"a\.csv:2: has no column 'about', which download\.custom\.group_column names; its columns are 'text', 'la",
         ),
         ("a.csv", b"text,label,split,about\nx,good\n", r"a\.csv:2: must have 4 columns as the header has; got 2"),
         ("a.csv", b"text,label,split,about\nx,fine,train,\n", r"a\.csv:2: label must be one of bad, good; got 'fine'"),
@@ -104,7 +104,7 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
             r"label must be a single value",
         ),
         ("a.parquet", b"PAR1", r"a\.parquet: is not valid Parquet"),
-        ("a.txt", b"", r"a\.txt: download\.own\.path must name a folder or a file \.csv, \.jsonl, \.parquet$"),
+        ("a.txt", b"", r"a\.txt: download\.custom\.path must name a folder or a file \.csv, \.jsonl, \.parquet$"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, conten
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"none\.csv: is not there; download\.own\.path must name your file or folder$"
+        InputError, match=r"none\.csv: is not there; download\.custom\.path must name your file or folder$"
     ):
         read(tmp_path / "none.csv")
 
@@ -253,7 +253,7 @@ OTHER_FORMATS = [
     ("a.csv", 'text,label\n"fine,good\n', r"a\.csv:2: .*a quote is opened and never closed"),
     ("a.csv", "text,label\rfine,good\r", r"a\.csv:\d: .*its lines end with CR alone"),
     ("a.csv", "text,label\nfine, but long,good\n", r"a\.csv:2: must have 2 columns .*commas in it needs double quotes"),
-    ("a.tsv", "text\tlabel\n", r"a\.tsv: download\.own\.path must name .*; save it separated by commas, as \.csv"),
+    ("a.tsv", "text\tlabel\n", r"a\.tsv: download\.custom\.path must name .*; save it separated by commas, as \.csv"),
     ("a.xlsx", "PK", r"a\.xlsx: .*save it as \.csv"),
     ("a.csv.gz", "", r"a\.csv\.gz: .*unpack it"),
     ("a.json", "[]", r"a\.json: .*write one object a line, as \.jsonl"),
@@ -278,18 +278,21 @@ WANTED = r"a folder must be laid out as split/label/\*\.txt, for instance train/
         (["pos/1.txt", "neg/1.txt", "README"], rf"own: {WANTED} 2 like neg/1\.txt: move the labels' folders into one"),
         (["b.csv", "a.csv", ".hidden.csv"], rf"own: {WANTED} 2 like a\.csv: put all rows into one file and name that"),
         (["part/0.parquet", "part/1.parquet"], rf"{WANTED} 2 like part/0\.parquet: put all rows into one file"),
-        (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.own\.path\)"),
+        (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.custom\.path\)"),
         (
             ["train/unsup/1.txt"],
             r"1\.txt: label must be .*got 'unsup'.* unsup is a split: move .* to unsup/unsup, or, for IM",
         ),
-        (["data/train/urls.txt"], r"got 'train' \(download\.own\.labels\): a folder must be laid out as split/label"),
+        (
+            ["data/train/urls.txt"],
+            r"got 'train' \(download\.custom\.labels\): a folder must be laid out as split/label",
+        ),
     ],
 )
 def test_of_a_folder_laid_out_otherwise_the_message_says_what_is_wanted(
     tmp_path: Path, files: list[str], message: str
 ) -> None:
-    folder = tmp_path / "own"
+    folder = tmp_path / "custom"
     folder.mkdir()
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +309,7 @@ def test_a_tilde_that_nothing_expands_is_named() -> None:
 def test_equal_texts_that_leave_nothing_to_draw_are_named_with_the_share(tmp_path: Path) -> None:
     (tmp_path / "two.csv").write_text("text,label\n" + "yes,good\nno,bad\n" * 30)
     message = (
-        r"two\.csv: download\.own\.test_share: .* 0 of 30 negative and 0 of 30 positive .*60 reviews are 2 distinct"
+        r"two\.csv: download\.custom\.test_share: .* 0 of 30 negative and 0 of 30 positive .*60 reviews are 2 distinct"
     )
     with pytest.raises(InputError, match=message):
         read(tmp_path / "two.csv", Columns("text", "label", None, None))
@@ -314,7 +317,7 @@ def test_equal_texts_that_leave_nothing_to_draw_are_named_with_the_share(tmp_pat
 
 def test_reviews_of_one_label_are_refused(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("text,label\na,good\nb,good\n")
-    with pytest.raises(InputError, match=r"own\.csv: all its reviews have one label; both of download\.own\.labels"):
+    with pytest.raises(InputError, match=r"own\.csv: all its reviews have one label; both of download\.custom\.labels"):
         read(tmp_path / "own.csv", Columns("text", "label", None, None))
 
 

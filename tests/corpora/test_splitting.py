@@ -13,7 +13,7 @@ from sentiment.corpora.splitting import (
     SPLITS_AND_VALIDATION,
     VALIDATION,
     Keys,
-    Outline,
+    SplitInputs,
     assign_splits,
     count_shared_texts,
     draw_labelled,
@@ -156,11 +156,11 @@ def test_a_side_of_less_than_half_or_more_than_twice_its_share_is_refused(
     drawn: int, share: float, refused: bool
 ) -> None:
     held_out, labels = np.arange(100) < drawn, np.arange(100, dtype=np.int8) % 2
-    with pytest.raises(InputError, match=r"download\.own\.test_share") if refused else nullcontext():
+    with pytest.raises(InputError, match=r"download\.custom\.test_share") if refused else nullcontext():
         report_share(held_out, labels, keys([str(number) for number in range(100)]), share, "test")
 
 
-def write_shared(path: Path, shared: int) -> Outline:
+def write_shared(path: Path, shared: int) -> SplitInputs:
     """Write a corpus of 10 training and 10 test reviews, of which some test reviews have a training text."""
     write_corpus(
         path,
@@ -186,7 +186,7 @@ def test_test_reviews_whose_text_stands_in_train_are_counted(tmp_path: Path, sha
 
 def test_more_shared_texts_than_allowed_are_refused(tmp_path: Path) -> None:
     outline = write_shared(tmp_path / "corpus.parquet", 3)
-    message = r"^prepare\.most_shared_texts: 3 of 10 test reviews, 30\.0%, .* stands in train, and at most 20\.0% may"
+    message = r"^prepare\.max_shared_texts: 3 of 10 test reviews, 30\.0%, .* stands in train, and at most 20\.0% may"
     with pytest.raises(InputError, match=message):
         count_shared_texts(outline, 0.2)
 

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.dataset.batching import pad_batch, parts_of, shuffled_rows, sorted_rows
+from sentiment.dataset.batching import pad_batch, shuffled_rows, sorted_rows, split_by_tokens
 from tests.conftest import random_reviews
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=200)
@@ -38,7 +38,7 @@ def test_little_is_padding() -> None:
 @given(LENGTHS, st.integers(1, 40))
 def test_a_part_of_a_batch_holds_no_more_tokens_than_it_may(lengths: list[int], most: int) -> None:
     rows = torch.arange(len(lengths)).flip(0)
-    parts = parts_of(rows, torch.tensor(lengths), most)
+    parts = split_by_tokens(rows, torch.tensor(lengths), most)
     assert torch.equal(torch.cat(parts), rows)
     for part in parts:
         assert len(part) == 1 or len(part) * max(lengths[row] for row in part.tolist()) <= most

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.dataset.encoded import join_encoded, load_embeddings, load_encoded, take_encoded
+from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, select_reviews
 from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors, save_tensors
 from tests.conftest import random_reviews
@@ -35,12 +35,12 @@ def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_reviews_are_taken_in_the_order_asked_for() -> None:
     reviews = random_reviews([3, 1, 2])
-    taken = take_encoded(reviews, torch.tensor([2, 0]))
+    taken = select_reviews(reviews, torch.tensor([2, 0]))
     assert taken.lengths.tolist() == [2, 3]
     assert taken.tokens.tolist() == reviews.tokens[[4, 5, 0, 1, 2]].tolist()
     assert taken.labels.tolist() == reviews.labels[[2, 0]].tolist()
-    assert len(take_encoded(reviews, torch.tensor([], dtype=torch.int64))) == 0
-    both = join_encoded(taken, take_encoded(reviews, torch.tensor([1])))
+    assert len(select_reviews(reviews, torch.tensor([], dtype=torch.int64))) == 0
+    both = concatenate_reviews(taken, select_reviews(reviews, torch.tensor([1])))
     assert both.offsets.tolist() == [0, 2, 5, 6]
 
 

@@ -12,17 +12,17 @@ from torchtext.vocab import Vocab
 from sentiment.dataset.encoded import PADDING
 from sentiment.dataset.vocabulary import (
     add_counts,
-    embed,
+    build_embeddings,
     encode,
     fit_vocabulary,
     load_vocabulary,
     measure_coverage,
     save_vocabulary,
-    words_of,
+    vocabulary_words,
 )
 from sentiment.errors import InputError
 from sentiment.text.glove import WordVectors
-from sentiment.text.spacy_pieces import NumberedTokens
+from sentiment.text.spacy_pieces import TokenizedTexts
 from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
 TEXTS = ["b a c b", "d d b", "e"]
@@ -31,13 +31,13 @@ VECTORS = WordVectors(["b", "c"], np.array([[1, 2], [3, 4]], dtype=np.float32), 
 
 
 @pytest.fixture
-def numbered() -> NumberedTokens:
-    return ReviewTokenizer(RULES).number(pa.array(TEXTS))
+def tokenized() -> TokenizedTexts:
+    return ReviewTokenizer(RULES).tokenize(pa.array(TEXTS))
 
 
 def counts_of(texts: list[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(texts)))
+    add_counts(counts, ReviewTokenizer(RULES).tokenize(pa.array(texts)))
     return counts
 
 
@@ -48,7 +48,7 @@ def vocabulary() -> Vocab:
 
 def test_counts_add_up_over_batches() -> None:
     counts = counts_of(TEXTS[:1])
-    add_counts(counts, ReviewTokenizer(RULES).number(pa.array(TEXTS[1:])))
+    add_counts(counts, ReviewTokenizer(RULES).tokenize(pa.array(TEXTS[1:])))
     assert counts == Counter("bacbddbe")
 
 
@@ -60,11 +60,14 @@ def test_rare_tokens_are_left_out() -> None:
     assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
 
 
-def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(numbered: NumberedTokens, vocabulary: Vocab) -> None:
-    plain, padded = encode(numbered, words_of(vocabulary)), encode(numbered, words_of(vocabulary), pad_to=3)
+def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
+    plain, padded = (
+        encode(tokenized, vocabulary_words(vocabulary)),
+        encode(tokenized, vocabulary_words(vocabulary), pad_to=3),
+    )
     padding = vocabulary.stoi["<pad>"]
     assert padded.to_pylist() == [ids + [padding] * (3 - len(ids)) for ids in plain.to_pylist()]
-    assert encode(numbered, words_of(vocabulary), pad_to=1) == plain
+    assert encode(tokenized, vocabulary_words(vocabulary), pad_to=1) == plain
 
 
 @pytest.mark.parametrize("max_size", [1, 2, 3, 4, 5, 99])
@@ -77,24 +80,24 @@ def test_padding_has_the_number_that_others_know_it_by(vocabulary: Vocab) -> Non
     assert vocabulary.stoi["<pad>"] == PADDING
 
 
-def test_unknown_tokens_share_a_number(numbered: NumberedTokens, vocabulary: Vocab) -> None:
-    reviews = encode(numbered, words_of(vocabulary))
+def test_unknown_tokens_share_a_number(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
+    reviews = encode(tokenized, vocabulary_words(vocabulary))
     assert reviews.to_pylist() == [[2, 4, 0, 2], [3, 3, 2], [0]]
     assert reviews.type == pa.list_(pa.int32())
 
 
 def test_words_without_a_vector_get_a_normal_one_and_padding_none(vocabulary: Vocab) -> None:
-    matrix = embed(vocabulary, VECTORS, unknown_std=1.0, seed=3)
+    matrix = build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=3)
     assert matrix.shape == (5, 2)
     assert matrix[2].tolist() == [1, 2]
     assert matrix[1].tolist() == [0, 0]
     assert (matrix[[0, 3, 4]] != 0).all()
-    assert torch.equal(matrix, embed(vocabulary, VECTORS, unknown_std=1.0, seed=3))
-    assert not torch.equal(matrix, embed(vocabulary, VECTORS, unknown_std=1.0, seed=4))
+    assert torch.equal(matrix, build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=3))
+    assert not torch.equal(matrix, build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=4))
 
 
 def test_unknown_words_may_start_at_zero(vocabulary: Vocab) -> None:
-    assert embed(vocabulary, VECTORS, unknown_std=0.0, seed=3)[[0, 3, 4]].abs().sum() == 0
+    assert build_embeddings(vocabulary, VECTORS, unknown_std=0.0, seed=3)[[0, 3, 4]].abs().sum() == 0
 
 
 def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:

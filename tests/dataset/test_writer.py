@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from sentiment.dataset.encoded import load_encoded
-from sentiment.dataset.writer import to_tensors, writing_encoded
+from sentiment.dataset.writer import open_encoded_writer, to_tensors
 from sentiment.storage.tensors import load_tensors
 
 DTYPES = {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8}
@@ -15,7 +15,7 @@ BATCHES = [([[5, 6, 7], [8]], [1, 0]), ([[9, 2]], [-1])]
 
 
 def write(path: Path, batches: list[tuple[list[list[int]], list[int]]]) -> bytes:
-    with writing_encoded(path, sum(len(labels) for _, labels in batches)) as file:
+    with open_encoded_writer(path, sum(len(labels) for _, labels in batches)) as file:
         for tokens, labels in batches:
             file.write(pa.array(tokens, pa.list_(pa.int32())), np.array(labels, dtype=np.int8))
     return path.read_bytes()
@@ -45,7 +45,7 @@ def test_how_reviews_come_in_batches_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), writing_encoded(tmp_path / "a", 1):
+    with pytest.raises(KeyboardInterrupt), open_encoded_writer(tmp_path / "a", 1):
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 

@@ -21,11 +21,11 @@ from cryptography.x509.oid import NameOID
 
 from sentiment.download import fetch as module
 from sentiment.download.fetch import fetch
-from sentiment.errors import GREATEST_LENGTH, InputError
+from sentiment.errors import MAX_MESSAGE_LENGTH, InputError
 from tests.webserver import Answer, head, part_of, serving
 
 CONTENT = bytes(range(256)) * 5000
-MOST_BYTES = 10 * len(CONTENT)
+MAX_BYTES = 10 * len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -77,26 +77,26 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_a_download_takes_its_checksum_as_its_name(server: Server, tmp_path: Path) -> None:
-    path = fetch(server.url, SHA256, tmp_path, MOST_BYTES)
+    path = fetch(server.url, SHA256, tmp_path, MAX_BYTES)
     assert path == tmp_path / SHA256
     assert path.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_there_already_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    fetch(server.url, SHA256, tmp_path, MOST_BYTES)
-    fetch(server.url, SHA256, tmp_path, MOST_BYTES)
+    fetch(server.url, SHA256, tmp_path, MAX_BYTES)
+    fetch(server.url, SHA256, tmp_path, MAX_BYTES)
     assert len(server.ranges) == 1
 
 
 def test_what_is_there_but_damaged_is_fetched_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / SHA256).write_bytes(CONTENT[:-1])
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
 
 
 def test_a_broken_download_is_continued_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.faults = ["close", "500"]
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
     half = f"bytes={len(CONTENT) // 2}-"
     assert server.ranges == [None, half, half]
 
@@ -104,33 +104,33 @@ def test_a_broken_download_is_continued_where_it_stopped(server: Server, tmp_pat
 def test_a_later_run_continues_what_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.faults = ["close", "503", "503"]
     with pytest.raises(InputError, match=r"gave up after 3 attempts.*run again to go on"):
-        fetch(server.url, SHA256, tmp_path, MOST_BYTES, attempts=3)
+        fetch(server.url, SHA256, tmp_path, MAX_BYTES, attempts=3)
     assert not (tmp_path / SHA256).exists()
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
     assert server.ranges[-1] == f"bytes={len(CONTENT) // 2}-"
 
 
 @pytest.mark.parametrize("fault", ["no range", "wrong range"])
 def test_a_server_that_cannot_continue_is_not_believed(server: Server, tmp_path: Path, fault: str) -> None:
     server.faults = ["close", fault]
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
 
 
 def test_a_part_that_is_the_whole_file_is_only_checked(server: Server, tmp_path: Path) -> None:
     (tmp_path / f"{SHA256}.part").write_bytes(CONTENT)
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
     (tmp_path / f"{SHA256}.part").write_bytes(CONTENT + b"more")
     with pytest.raises(InputError, match="sha256"):
-        fetch(server.url, SHA256, tmp_path, MOST_BYTES)
-    assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+        fetch(server.url, SHA256, tmp_path, MAX_BYTES)
+    assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
 
 
 def test_other_bytes_never_take_the_name(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        fetch(server.url, "0" * 64, tmp_path, MOST_BYTES, parameter="download.imdb.sha256")
+        fetch(server.url, "0" * 64, tmp_path, MAX_BYTES, parameter="download.imdb.sha256")
     assert str(caught.value) == (
         f"{server.url}: its sha256 must be {'0' * 64}; got {SHA256} (1,280,000 bytes); the download was removed; "
         f"if this is the right file, set download.imdb.sha256: {SHA256}"
@@ -142,7 +142,7 @@ def test_other_bytes_of_a_local_file_leave_the_file_where_it_is(tmp_path: Path) 
     source = tmp_path / "vectors.txt"
     source.write_bytes(CONTENT)
     with pytest.raises(InputError) as caught:
-        fetch(source.as_uri(), "0" * 64, tmp_path / "store", MOST_BYTES, parameter="download.vectors.sha256")
+        fetch(source.as_uri(), "0" * 64, tmp_path / "store", MAX_BYTES, parameter="download.vectors.sha256")
     assert "your file is untouched, the copy of it was removed" in str(caught.value)
     assert str(caught.value).endswith(f"if this is the right file, set download.vectors.sha256: {SHA256}")
     assert source.read_bytes() == CONTENT
@@ -152,26 +152,26 @@ def test_other_bytes_of_a_local_file_leave_the_file_where_it_is(tmp_path: Path) 
 def test_a_refusal_is_not_repeated(server: Server, tmp_path: Path) -> None:
     server.faults = ["404"]
     with pytest.raises(InputError, match="HTTP Error 404: Not Found"):
-        fetch(server.url, SHA256, tmp_path, MOST_BYTES)
+        fetch(server.url, SHA256, tmp_path, MAX_BYTES)
     assert len(server.ranges) == 1
 
 
 def test_a_local_file_works_like_a_remote_one(tmp_path: Path) -> None:
     source = tmp_path / "a file.bin"
     source.write_bytes(CONTENT)
-    assert fetch(source.as_uri(), SHA256, tmp_path / "store", MOST_BYTES).read_bytes() == CONTENT
+    assert fetch(source.as_uri(), SHA256, tmp_path / "store", MAX_BYTES).read_bytes() == CONTENT
     with pytest.raises(InputError, match="No such file"):
-        fetch(source.as_uri() + "x", "0" * 64, tmp_path / "store", MOST_BYTES)
+        fetch(source.as_uri() + "x", "0" * 64, tmp_path / "store", MAX_BYTES)
 
 
 def test_an_unreachable_server_is_named(tmp_path: Path, server: Server) -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:1/.*gave up after 2 attempts"):
-        fetch("http://127.0.0.1:1/x", SHA256, tmp_path, MOST_BYTES, attempts=2)
+        fetch("http://127.0.0.1:1/x", SHA256, tmp_path, MAX_BYTES, attempts=2)
 
 
 def test_other_schemes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must start with https://"):
-        fetch("ftp://example.org/x", SHA256, tmp_path, MOST_BYTES)
+        fetch("ftp://example.org/x", SHA256, tmp_path, MAX_BYTES)
 
 
 def slowly(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -239,18 +239,18 @@ FAULTS: dict[str, tuple[Answer, int, str]] = {
         lambda _: [head(Content_Length=10**12)],
         1,
         REFUSED.format(
-            "the file has 1,000,000,000,000 bytes, more than 12,800,000; raise download.most_bytes if that is right"
+            "the file has 1,000,000,000,000 bytes, more than 12,800,000; raise download.max_bytes if that is right"
         ),
     ),
     "sends without end": (
         lambda _: endless(MEGABYTE, head()),
         1,
-        REFUSED.format("the file has more than 12,800,000 bytes; raise download.most_bytes if that is right"),
+        REFUSED.format("the file has more than 12,800,000 bytes; raise download.max_bytes if that is right"),
     ),
     "sends chunks without end": (
         lambda _: endless(CHUNK, head(Transfer_Encoding="chunked")),
         1,
-        REFUSED.format("the file has more than 12,800,000 bytes; raise download.most_bytes if that is right"),
+        REFUSED.format("the file has more than 12,800,000 bytes; raise download.max_bytes if that is right"),
     ),
     "sends trailers without end": (
         lambda _: endless(b"a: " + bytes(9999) + b"\r\n", head(Transfer_Encoding="chunked") + b"0\r\n"),
@@ -335,12 +335,12 @@ def line_of(url: str, store: Path, timeout_seconds: float = 30.0) -> str:
     """Return the one line that a download of CONTENT ends in, after two attempts at most and without much memory."""
     tracemalloc.start()
     with pytest.raises(InputError) as caught:
-        fetch(url, SHA256, store, MOST_BYTES, attempts=2, timeout_seconds=timeout_seconds)
+        fetch(url, SHA256, store, MAX_BYTES, attempts=2, timeout_seconds=timeout_seconds)
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
     line = str(caught.value)
     assert line.isprintable()
-    assert len(line) <= GREATEST_LENGTH
+    assert len(line) <= MAX_MESSAGE_LENGTH
     return line
 
 
@@ -366,9 +366,7 @@ def test_what_cannot_be_the_file_is_not_kept(tmp_path: Path, answer: Answer) -> 
 def test_a_download_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
     (tmp_path / f"{SHA256}.part").write_bytes(CONTENT[:10])
     with serving(lambda start: [part_of(CONTENT, start), CONTENT[start:]]) as server:
-        with pytest.raises(
-            InputError, match=r"has 1,280,000 bytes, more than 1,279,999; raise download\.most_bytes if"
-        ):
+        with pytest.raises(InputError, match=r"has 1,280,000 bytes, more than 1,279,999; raise download\.max_bytes if"):
             fetch(server.url, SHA256, tmp_path, len(CONTENT) - 1)
         assert (tmp_path / f"{SHA256}.part").read_bytes() == CONTENT[:10]  # for whoever raises the limit
         assert fetch(server.url, SHA256, tmp_path, len(CONTENT)).read_bytes() == CONTENT
@@ -378,7 +376,7 @@ def test_a_download_that_is_too_large_is_not_begun(tmp_path: Path) -> None:
 def test_a_length_that_is_too_great_does_not_matter_in_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
     with serving(lambda start: [part_of(CONTENT, start, too_many=1), CONTENT[start:]]) as server:
-        assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+        assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
     assert server.starts == [0, len(CONTENT)]
 
 
@@ -398,7 +396,7 @@ def test_a_slow_but_steady_server_is_waited_for(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("sentiment.download.http.time", SimpleNamespace(monotonic=look_at_the_clock))
     pieces = [CONTENT[start : start + 20_000] for start in range(0, len(CONTENT), 20_000)]
     with serving(lambda _: when_wanted([head(Content_Length=len(CONTENT)), *pieces])) as server:
-        assert fetch(server.url, SHA256, tmp_path, MOST_BYTES, attempts=1, timeout_seconds=30).read_bytes() == CONTENT
+        assert fetch(server.url, SHA256, tmp_path, MAX_BYTES, attempts=1, timeout_seconds=30).read_bytes() == CONTENT
     assert next(clock) > 10 * 30
 
 
@@ -407,7 +405,7 @@ def test_a_redirection_to_another_server_is_followed(tmp_path: Path) -> None:
         serving(lambda start: [part_of(CONTENT, start), CONTENT[start:]]) as other,
         serving(lambda _: [head("302 Found", Location=other.url)]) as server,
     ):
-        assert fetch(server.url, SHA256, tmp_path, MOST_BYTES).read_bytes() == CONTENT
+        assert fetch(server.url, SHA256, tmp_path, MAX_BYTES).read_bytes() == CONTENT
 
 
 def own_certificate(folder: Path) -> ssl.SSLContext:

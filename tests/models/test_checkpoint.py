@@ -14,9 +14,9 @@ from sentiment.models.checkpoint import (
     WEIGHTS,
     check_vocabulary,
     load_checkpoint,
-    load_start,
+    load_pretrained,
     save_checkpoint,
-    save_start,
+    save_pretrained,
 )
 from sentiment.models.inference import predict_logits
 from sentiment.storage.outputs import sha256_of
@@ -50,9 +50,9 @@ def test_embeddings_and_lowest_layers_are_what_others_start_from(tmp_path: Path,
     with torch.no_grad():
         for weights in trained.parameters():
             weights.add_(1.0)
-    save_start(tmp_path / "start", trained, layers)
+    save_pretrained(tmp_path / "start", trained, layers)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
-    load_start(tmp_path / "start", model, layers)
+    load_pretrained(tmp_path / "start", model, layers)
     for name, weights in model.state_dict().items():
         is_taken = name.startswith(("embedding.", "layers.0.", "layers.1.")[: layers + 1])
         assert torch.equal(weights, trained.state_dict()[name] if is_taken else before[name]), name
@@ -60,9 +60,9 @@ def test_embeddings_and_lowest_layers_are_what_others_start_from(tmp_path: Path,
 
 def test_a_start_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
     for other, message in ((small_model(hidden_size=7), "of another shape"), (None, "must hold the tensors")):
-        save_start(tmp_path / "start", other, 1)
+        save_pretrained(tmp_path / "start", other, 1)
         with pytest.raises(InputError, match=message):
-            load_start(tmp_path / "start", small_model(), 1)
+            load_pretrained(tmp_path / "start", small_model(), 1)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

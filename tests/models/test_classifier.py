@@ -96,12 +96,12 @@ def test_a_cell_written_by_hand_agrees(cell: str) -> None:
 
 def test_poolings_by_hand() -> None:
     states = torch.tensor([[[1.0, -4.0]], [[3.0, -2.0]], [[9.0, 9.0]]])  # (T=3, B=1, D * H=2), the last one padding
-    inside = torch.tensor([[True], [True], [False]])
+    mask = torch.tensor([[True], [True], [False]])
     expected = {"mean": [2.0, -3.0], "max": [3.0, -2.0]}
     for name, value in expected.items():
-        assert POOLINGS[name](2, 1)(states, inside).tolist() == [value]
-    assert POOLINGS["last"](2, 1)(states, inside).tolist() == [[3.0, -2.0]]
-    assert POOLINGS["last"](1, 2)(states, inside).tolist() == [[3.0, -4.0]]  # backward half at the first token
+        assert POOLINGS[name](2, 1)(states, mask).tolist() == [value]
+    assert POOLINGS["last"](2, 1)(states, mask).tolist() == [[3.0, -2.0]]
+    assert POOLINGS["last"](1, 2)(states, mask).tolist() == [[3.0, -4.0]]  # backward half at the first token
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -110,8 +110,8 @@ def test_the_gradient_of_the_greatest_is_pytorchs_to_the_bit_also_of_equal_ones(
     states = torch.randn(700, 2, 5).round(decimals=1).clamp(max=2).to(dtype)
     states[:, 1, 0] = 1  # 600 equal ones
     states.requires_grad_()
-    inside = torch.arange(700)[:, None] < torch.tensor([700, 600])  # (T, B)
-    pooled = [POOLINGS["max"](5, 1)(states, inside), states.masked_fill(~inside[:, :, None], -torch.inf).amax(dim=0)]
+    mask = torch.arange(700)[:, None] < torch.tensor([700, 600])  # (T, B)
+    pooled = [POOLINGS["max"](5, 1)(states, mask), states.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=0)]
     assert torch.equal(*pooled)
     gradient = torch.randn(2, 5).to(dtype)
     ours, pytorchs = (torch.autograd.grad(greatest, states, gradient)[0] for greatest in pooled)
@@ -123,10 +123,10 @@ def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
     torch.manual_seed(0)
     attention = POOLINGS["attention"](2, 1)
     states = torch.randn(3, 1, 2)
-    inside = torch.tensor([[True], [True], [False]])
+    mask = torch.tensor([[True], [True], [False]])
     scores = [(attention.query(torch.tanh(attention.key(states[t, 0])))).exp() for t in range(2)]  # type: ignore[operator]
     expected = (scores[0] * states[0, 0] + scores[1] * states[1, 0]) / (scores[0] + scores[1])
-    torch.testing.assert_close(attention(states, inside)[0], expected)
+    torch.testing.assert_close(attention(states, mask)[0], expected)
 
 
 def test_dropout_acts_in_training_alone_at_each_of_its_places() -> None:

@@ -7,10 +7,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sentiment.dataset.batching import pad_batch
 from sentiment.models.classifier import Classifier
-from sentiment.models.layers import CELLS, Layer, align, mirror, read, side_by_side
+from sentiment.models.layers import CELLS, Layer, flatten_weights, pad_to_multiple, reverse_within_length, run_cell
 from sentiment.models.pooling import POOLINGS
 from sentiment.models.scans import SCANS, GruScan, TanhScan, tanh_
-from sentiment.runtime.device import reads_bfloat16
+from sentiment.runtime.device import lstm_supports_bfloat16
 from tests.conftest import random_reviews, small_model
 
 LENGTHS = [4, 9, 1, 6]
@@ -33,8 +33,8 @@ def packed_logits(model: Classifier, tokens: Tensor, lengths: Tensor) -> tuple[T
     network.load_state_dict(dict(zip(network.state_dict(), recurrent_weights(model), strict=True)))
     packed = pack_padded_sequence(model.embedding(tokens), lengths, enforce_sorted=False)
     states, _ = pad_packed_sequence(network(packed)[0])
-    inside = torch.arange(len(tokens))[:, None] < lengths
-    pooled = torch.cat([pooling(states, inside) for pooling in model.poolings], dim=1)
+    mask = torch.arange(len(tokens))[:, None] < lengths
+    pooled = torch.cat([pooling(states, mask) for pooling in model.poolings], dim=1)
     return model.output(pooled).squeeze(1), network
 
 
@@ -104,7 +104,7 @@ def test_weights_side_by_side_read_as_those_of_the_module(cell: str, is_first: b
     weights = list(network.parameters())
     results = []
     for drop in (None, lambda weight: weight):  # with the second they are cast and laid side by side
-        states, after = read(network, inputs, state, drop)
+        states, after = run_cell(network, inputs, state, drop)
         loss = states.square().sum() + sum(part.sum() for part in after)
         results.append((states, after, torch.autograd.grad(loss, weights)))
     torch.testing.assert_close(*results)
@@ -115,11 +115,11 @@ def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -
     network, inputs = nn.LSTM(5, 8), torch.randn(7, 3, 5)
     expected = network(inputs)[0]
     first, *others = network.parameters()
-    weights = side_by_side([align(first), *others], torch.float32)
-    assert align(inputs).shape == (7, 3, 8)
-    assert align(align(inputs)).shape == (7, 3, 8)
+    weights = flatten_weights([pad_to_multiple(first), *others], torch.float32)
+    assert pad_to_multiple(inputs).shape == (7, 3, 8)
+    assert pad_to_multiple(pad_to_multiple(inputs)).shape == (7, 3, 8)
     zeros = torch.zeros(1, 3, 8)
-    found = torch.lstm(align(inputs), (zeros, zeros), weights, True, 1, 0.0, True, False, False)[0]
+    found = torch.lstm(pad_to_multiple(inputs), (zeros, zeros), weights, True, 1, 0.0, True, False, False)[0]
     torch.testing.assert_close(found, expected)
     places = [weight.data_ptr() for weight in weights]
     sizes = [weight.nbytes for weight in weights]
@@ -128,16 +128,16 @@ def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> None:
-    if cell == "lstm" and not reads_bfloat16():
+    if cell == "lstm" and not lstm_supports_bfloat16():
         pytest.skip("oneDNN is kept to instructions for which it has no LSTM in bfloat16")
     torch.manual_seed(0)
     layer = Layer(cell, 16, 24, bidirectional=True, is_split=False)
     inputs = torch.randn(20, 8, 16)
-    mirrored = torch.arange(19, -1, -1)[:, None].expand(20, 8)
+    reversed_steps = torch.arange(19, -1, -1)[:, None].expand(20, 8)
 
     def states_and_gradients(dtype: torch.dtype) -> list[Tensor]:
         layer.zero_grad()
-        states = layer(inputs.to(dtype), mirrored)
+        states = layer(inputs.to(dtype), reversed_steps)
         assert states.dtype == dtype
         states.float().square().sum().backward()
         return [states.float()] + [weight.grad for weight in layer.parameters() if weight.grad is not None]
@@ -165,6 +165,6 @@ def test_tanh_by_the_sigmoid() -> None:
 
 
 def test_mirror_has_the_right_gradient() -> None:
-    mirrored = torch.tensor([[1, 2], [0, 1], [2, 0]])
+    reversed_steps = torch.tensor([[1, 2], [0, 1], [2, 0]])
     states = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda states: mirror(states, mirrored), states)
+    assert torch.autograd.gradcheck(lambda states: reverse_within_length(states, reversed_steps), states)

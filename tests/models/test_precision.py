@@ -31,7 +31,7 @@ WIDTH = 6  # of embeddings, states and batch: no product has a column of its own
 @pytest.fixture(autouse=True)
 def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let any processor multiply bfloat16, by PyTorch's own kernels: oneDNN has no LSTM for it below AVX-512."""
-    monkeypatch.setattr("sentiment.runtime.device.multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr("sentiment.runtime.device.has_fast_bfloat16", lambda device: True)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
 
 
@@ -133,7 +133,7 @@ def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
 def test_bfloat16_is_for_devices_that_multiply_it(
     monkeypatch: pytest.MonkeyPatch, able: bool, expected: torch.dtype
 ) -> None:
-    monkeypatch.setattr("sentiment.runtime.device.multiplies_bfloat16", lambda device: able)
+    monkeypatch.setattr("sentiment.runtime.device.has_fast_bfloat16", lambda device: able)
     assert product_dtype("bfloat16", CPU) == expected
     assert product_dtype("float32", CPU) == torch.float32
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
-from sentiment.models.checkpoint import start_of
+from sentiment.models.checkpoint import pretrained_weights
 from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
 from sentiment.pretraining.trainer import LanguageTrainer, evaluate, streams_of, windows_of
-from sentiment.runtime.resume import Saved
+from sentiment.runtime.resume import SavedState
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def test_it_is_the_classifier_that_learns(layers: int) -> None:
     changed = {
         name for name, weights in model.state_dict().items() if not torch.equal(weights, before.state_dict()[name])
     }
-    assert changed == start_of(before, layers).keys()
+    assert changed == pretrained_weights(before, layers).keys()
 
 
 def test_a_layer_that_sees_both_directions_is_refused() -> None:
@@ -95,10 +95,10 @@ def test_a_language_model_reads_as_the_classifier_does(layers: int) -> None:
     model = small_model(layers=layers, mix_directions=False)
     models = LanguageModels(model, replace(CONFIG, layers=layers))
     tokens = torch.randint(2, 20, (7, 3))
-    mirrored = torch.arange(6, -1, -1)[:, None].expand(7, 3)
+    reversed_steps = torch.arange(6, -1, -1)[:, None].expand(7, 3)
     expected = model.embedding(tokens)
     for layer in model.layers:
-        expected = layer(expected, mirrored)
+        expected = layer(expected, reversed_steps)
     for stack, sequence, there in zip(models.stacks, (tokens, tokens.flip(0)), expected.chunk(2, dim=2), strict=True):
         found, _ = stack(models.embed(sequence), [None] * layers)
         torch.testing.assert_close(found if sequence is tokens else found.flip(0), there)
@@ -162,7 +162,7 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str
     reviews, config = random_reviews([9] * 60), replace(CONFIG, layers=2, softmax=softmax, variational=True, **DROPOUT)
     whole, broken, resumed = (small_model(cell=cell, layers=2, mix_directions=False) for _ in range(3))
     readings = list(LanguageTrainer(whole, reviews, BOUNDARY, config, CPU).train())
-    saved = Saved(tmp_path / "some.state")
+    saved = SavedState(tmp_path / "some.state")
     first = list(islice(LanguageTrainer(broken, reviews, BOUNDARY, config, CPU, saved).train(), reports))
     torch.rand(3)  # other programs draw other numbers
     again = list(LanguageTrainer(resumed, reviews, BOUNDARY, config, CPU, saved).train())

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from sentiment.errors import InputError
-from sentiment.runtime.device import choose_device, memory_for, multiplies_bfloat16
+from sentiment.runtime.device import catch_out_of_memory, choose_device, has_fast_bfloat16
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBED = """
 import torch
-from sentiment.runtime.device import multiplies_bfloat16, reads_bfloat16
+from sentiment.runtime.device import has_fast_bfloat16, lstm_supports_bfloat16
 
 before = torch.get_rng_state()
-print(multiplies_bfloat16(torch.device("cpu")))
-reads_bfloat16()
+print(has_fast_bfloat16(torch.device("cpu")))
+lstm_supports_bfloat16()
 print(torch.equal(torch.get_rng_state(), before))
 """
 SET_UP = """
@@ -128,16 +128,16 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_full_memory_is_named_whichever_library_ran_out(error: RuntimeError) -> None:
     message = r"^batch 3: the GPU's memory is full; lower train\.tokens_at_once$"
-    with pytest.raises(InputError, match=message), memory_for("batch 3", "train.tokens_at_once"):
+    with pytest.raises(InputError, match=message), catch_out_of_memory("batch 3", "train.tokens_at_once"):
         raise error
     message = "^scoring: the GPU's memory is full; free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command$"
-    with pytest.raises(InputError, match=message), memory_for("scoring"):
+    with pytest.raises(InputError, match=message), catch_out_of_memory("scoring"):
         raise error
 
 
 def test_another_error_is_not_taken_for_a_full_memory() -> None:
     error = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSetStream(handle, stream)`")
-    with pytest.raises(RuntimeError) as raised, memory_for("batch 3"):
+    with pytest.raises(RuntimeError) as raised, catch_out_of_memory("batch 3"):
         raise error
     assert raised.value is error
 
@@ -153,7 +153,7 @@ def test_bfloat16_is_asked_of_the_gpu_that_is_given(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torch.cuda, "device", switched_to)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able[current[-1]])
-    assert [multiplies_bfloat16(torch.device("cuda", number)) for number in range(2)] == able
+    assert [has_fast_bfloat16(torch.device("cuda", number)) for number in range(2)] == able
 
 
 @pytest.mark.parametrize(
@@ -169,10 +169,10 @@ def test_bfloat16_is_asked_of_the_gpu_that_is_given(monkeypatch: pytest.MonkeyPa
 def test_bfloat16_is_a_matter_of_instructions_and_kernels(
     monkeypatch: pytest.MonkeyPatch, kept_to: str, able: dict[str, bool], has_kernel: bool, expected: bool
 ) -> None:
-    monkeypatch.setattr("sentiment.runtime.device.reads_bfloat16", lambda: has_kernel)
+    monkeypatch.setattr("sentiment.runtime.device.lstm_supports_bfloat16", lambda: has_kernel)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kept_to)
-    assert multiplies_bfloat16(torch.device("cpu")) is expected
+    assert has_fast_bfloat16(torch.device("cpu")) is expected
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is a set of instructions of x86-64")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sentiment.errors import InputError
-from sentiment.runtime.resume import Saved
+from sentiment.runtime.resume import SavedState
 from stages.params import read_params
 from stages.resume import digest_of_inputs
 from tests.clone import ROOT
@@ -13,19 +13,19 @@ GROUPS = {"model": {"weight": torch.arange(6.0).view(2, 3).T, "steps": torch.ten
 
 
 def test_what_was_saved_is_loaded_until_it_is_forgotten(tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "folder" / "some.state")
+    saved = SavedState(tmp_path / "folder" / "some.state")
     assert saved.load() == {}
     saved.save(GROUPS)
     loaded = saved.load()
     assert loaded.keys() == {"model"}  # a group of nothing leaves no trace
     assert all(torch.equal(loaded["model"][name], tensor) for name, tensor in GROUPS["model"].items())
-    saved.forget()
+    saved.delete()
     assert saved.load() == {}
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_state_that_is_not_finite_does_not_take_the_place_of_a_good_one(tmp_path: Path, bad: float) -> None:
-    saved = Saved(tmp_path / "some.state")
+    saved = SavedState(tmp_path / "some.state")
     saved.save(GROUPS)
     before = saved.path.read_bytes()
     with pytest.raises(InputError, match=r"training has diverged: averaged/weight is no longer finite"):
@@ -35,7 +35,7 @@ def test_a_state_that_is_not_finite_does_not_take_the_place_of_a_good_one(tmp_pa
 
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_one_wrong_bit_is_noticed(tmp_path: Path, place: int) -> None:
-    saved = Saved(tmp_path / "some.state")
+    saved = SavedState(tmp_path / "some.state")
     saved.save(GROUPS)
     content = bytearray(saved.path.read_bytes())
     content[place] ^= 1

@@ -25,7 +25,7 @@ from tests.conftest import LIMITS
 END = bytes(2 * tarfile.BLOCKSIZE)
 NAME = "aclImdb/train/pos/0_9.txt"
 GENEROUS = Limits(members=1 << 21, member_bytes=1 << 31, unpacked_bytes=1 << 32)
-MOST_MEMORY = 64 << 20
+MAX_MEMORY = 64 << 20
 
 
 def header(name: str = NAME, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -70,7 +70,7 @@ def refusal(reading: Callable[[], object]) -> str:
     tracemalloc.start()
     with pytest.raises(InputError) as caught:
         reading()
-    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    assert tracemalloc.get_traced_memory()[1] < MAX_MEMORY
     tracemalloc.stop()
     line = str(caught.value)
     assert line.isprintable()

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import InputError
-from sentiment.storage.outputs import place, read_columns, read_json, replacing, write_csv, write_json
+from sentiment.storage.outputs import atomic_output, link_or_copy, read_columns, read_json, write_csv, write_json
 
 
 def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "output"
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -17,7 +17,7 @@ def test_an_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "output"
     path.write_text("old")
-    with pytest.raises(UnicodeEncodeError), replacing(path) as partial:
+    with pytest.raises(UnicodeEncodeError), atomic_output(path) as partial:
         partial.write_text("half\n\ud800", encoding="utf-8")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -28,7 +28,7 @@ def test_a_folder_replaces_a_folder_and_what_a_killed_run_left(tmp_path: Path) -
     for name in ("first", "second"):
         (tmp_path / "folder.partial").mkdir()
         (tmp_path / "folder.partial" / "left-over").touch()
-        with replacing(path) as partial:
+        with atomic_output(path) as partial:
             partial.mkdir()
             (partial / name).touch()
     assert [file.name for file in path.iterdir()] == ["second"]
@@ -72,6 +72,6 @@ def test_csv_has_a_header_and_a_row_for_each_entry(tmp_path: Path) -> None:
 def test_a_placed_file_outlives_its_source(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_text("bytes")
-    place(source, tmp_path / "there" / "copy")
+    link_or_copy(source, tmp_path / "there" / "copy")
     source.unlink()
     assert (tmp_path / "there" / "copy").read_text() == "bytes"

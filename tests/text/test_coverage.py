@@ -45,8 +45,8 @@ def test_words_that_match_nothing_are_refused_with_the_likely_cause(tmp_path: Pa
     message = str(caught.value)
     assert cause in message
     assert f"{tmp_path / 'v'}: 0.0% of the words in the training text have a vector" in message
-    assert "prepare.least_coverage asks for 20.0%" in message
-    assert "set prepare.least_coverage lower, 0 for any" in message
+    assert "prepare.min_coverage asks for 20.0%" in message
+    assert "set prepare.min_coverage lower, 0 for any" in message
 
 
 def test_accents_of_their_own_are_the_cause(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import spacy
 
-from sentiment.text.spacy_pieces import LETTERS, LONGEST_PIECE, LONGEST_RUN, PLAIN, Cutter
+from sentiment.text.spacy_pieces import LETTERS, LONGEST_PIECE, LONGEST_RUN, PLAIN, PieceTokenizer
 from tests.text.test_tokenizer import HOSTILE
 
 ENGLISH: Any = spacy.blank("en").tokenizer
@@ -28,8 +28,8 @@ ASCII = set(range(128))
 
 
 @pytest.fixture(scope="module")
-def cutter() -> Cutter:
-    return Cutter()
+def cutter() -> PieceTokenizer:
+    return PieceTokenizer()
 
 
 def parts(pattern: Any) -> Iterator[tuple[Any, Any]]:
@@ -128,21 +128,21 @@ def test_the_tokenizer_asks_nothing_else() -> None:
     assert ENGLISH.faster_heuristics
 
 
-def test_pieces_are_cut_as_texts_are(cutter: Cutter) -> None:
+def test_pieces_are_cut_as_texts_are(cutter: PieceTokenizer) -> None:
     pieces = sorted({piece for text in HOSTILE for piece in text.split(" ")} | set(ENGLISH.rules))
     cut = cutter.cut(pa.array(pieces))
     words = [[cut.types[number].as_py() for number in numbers] for numbers in cut.ids.to_pylist()]
     assert words == [[token.text for token in ENGLISH(piece)] for piece in pieces]
 
 
-def test_pieces_that_make_a_special_case_together_meet(cutter: Cutter) -> None:
+def test_pieces_that_make_a_special_case_together_meet(cutter: PieceTokenizer) -> None:
     pieces = ["great:)", ")", "and", "8", ")", "he", "'s", "end.", "<br", "<.", "<b"]
     texts = pa.array(pieces)
-    meetings = cutter.meetings(cutter.cut(texts), texts, pa.array(np.arange(len(pieces), dtype=np.int32)))
+    meetings = cutter.find_joins(cutter.cut(texts), texts, pa.array(np.arange(len(pieces), dtype=np.int32)))
     assert [f"{pieces[place]} {pieces[place + 1]}" for place in meetings] == ["great:) )", "8 )", "he 's", "<. <b"]
 
 
-def test_it_forgets_the_words_it_has_seen(cutter: Cutter) -> None:
+def test_it_forgets_the_words_it_has_seen(cutter: PieceTokenizer) -> None:
     known = len(cutter._vocab.strings)
     cutter.words([f"naïveté{number}" for number in range(100)])
     assert len(cutter._vocab.strings) == known

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.corpora.synthetic import generate_reviews
-from sentiment.text.spacy_pieces import NumberedTokens
-from sentiment.text.tokenizer import IN_WHITE, UNKNOWN, WHITE, ReviewTokenizer, TokenRules, are_blank
+from sentiment.text.spacy_pieces import TokenizedTexts
+from sentiment.text.tokenizer import IN_WHITESPACE, UNKNOWN, WHITESPACE, ReviewTokenizer, TokenRules, are_blank
 
 AS_SPACY = ReviewTokenizer(TokenRules(lower=False, keep_breaks=True, max_tokens=None))
 SPACY: Any = spacy.blank("en").tokenizer
@@ -46,43 +46,43 @@ TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).
 ).map(" ".join)
 
 
-def tokens_of(numbered: NumberedTokens) -> list[list[str]]:
-    return [numbered.types.take(pa.array(ids, pa.int32())).to_pylist() for ids in numbered.ids.to_pylist()]
+def tokens_of(tokenized: TokenizedTexts) -> list[list[str]]:
+    return [tokenized.types.take(pa.array(ids, pa.int32())).to_pylist() for ids in tokenized.ids.to_pylist()]
 
 
-def number(texts: list[str], rules: TokenRules) -> list[list[str]]:
-    return tokens_of(ReviewTokenizer(rules).number(pa.array(texts)))
+def tokenize(texts: list[str], rules: TokenRules) -> list[list[str]]:
+    return tokens_of(ReviewTokenizer(rules).tokenize(pa.array(texts)))
 
 
 def test_tokens_equal_spacys_on_every_review() -> None:
     texts = [review.text for review in generate_reviews(4500, seed=7)] + HOSTILE
-    assert tokens_of(AS_SPACY.number(pa.array(texts))) == [[token.text for token in SPACY(text)] for text in texts]
+    assert tokens_of(AS_SPACY.tokenize(pa.array(texts))) == [[token.text for token in SPACY(text)] for text in texts]
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_tokens_equal_spacys_on_hostile_text(texts: list[str]) -> None:
     expected = [[token.text for token in SPACY(text)] or [UNKNOWN] for text in texts]
-    assert tokens_of(AS_SPACY.number(pa.array(texts))) == expected
+    assert tokens_of(AS_SPACY.tokenize(pa.array(texts))) == expected
 
 
 def test_a_review_has_the_same_tokens_whatever_came_before() -> None:
-    whole = tokens_of(AS_SPACY.number(pa.array(HOSTILE)))
+    whole = tokens_of(AS_SPACY.tokenize(pa.array(HOSTILE)))
     batches = (pa.array([text]) for text in HOSTILE)
-    assert [tokens for numbered in AS_SPACY.number_all(batches) for tokens in tokens_of(numbered)] == whole
+    assert [tokens for tokenized in AS_SPACY.tokenize_all(batches) for tokens in tokens_of(tokenized)] == whole
 
 
 def test_each_distinct_token_has_one_number() -> None:
-    types = AS_SPACY.number(pa.array(HOSTILE)).types.to_pylist()
+    types = AS_SPACY.tokenize(pa.array(HOSTILE)).types.to_pylist()
     assert len(set(types)) == len(types)
 
 
 def test_white_space_beyond_ascii_is_known_by_its_byte_before_the_last() -> None:
-    assert all(IN_WHITE[space.encode()[-2]] for space in WHITE_SPACE if ord(space) >= 0x80)
+    assert all(IN_WHITESPACE[space.encode()[-2]] for space in WHITE_SPACE if ord(space) >= 0x80)
 
 
 def test_white_space_is_pythons() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    found = pc.match_substring_regex(pa.array(characters), WHITE).to_numpy(zero_copy_only=False)
+    found = pc.match_substring_regex(pa.array(characters), WHITESPACE).to_numpy(zero_copy_only=False)
     assert found.tolist() == [character.isspace() for character in characters]
 
 
@@ -94,7 +94,7 @@ def test_white_space_is_pythons() -> None:
     ],
 )
 def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: list[str]) -> None:
-    assert number(["Good.<br /><br />Not\xa0<br/> Bad"], rules) == [expected]
+    assert tokenize(["Good.<br /><br />Not\xa0<br/> Bad"], rules) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -106,23 +106,23 @@ def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: li
 )
 def test_a_break_is_known_in_any_case_and_with_attributes(tag: str) -> None:
     rules = TokenRules(lower=False, keep_breaks=False, max_tokens=None)
-    assert number([f"Good{tag}Not {tag} {tag}Bad"], rules) == [["Good", "Not", "Bad"]]
+    assert tokenize([f"Good{tag}Not {tag} {tag}Bad"], rules) == [["Good", "Not", "Bad"]]
 
 
 @pytest.mark.parametrize(
     "text", ["<b>Good</b>", "<brr>", "<bread>", "<br-x>", "< br>", "<br", "<br <i>", "br>", "<hr>"]
 )
 def test_what_is_no_break_stays(text: str) -> None:
-    assert number([text], TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
-        AS_SPACY.number(pa.array([text]))
+    assert tokenize([text], TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
+        AS_SPACY.tokenize(pa.array([text]))
     )
 
 
 def test_breaks_as_the_corpora_write_them_give_the_tokens_that_they_gave() -> None:
     texts = [review.text.replace(". ", ".<br /><br />") for review in generate_reviews(1000, seed=7)]
     before = [re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text) for text in texts]
-    assert number(texts, TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
-        AS_SPACY.number(pa.array(before))
+    assert tokenize(texts, TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
+        AS_SPACY.tokenize(pa.array(before))
     )
 
 
@@ -133,31 +133,31 @@ def test_blank_texts_hold_nothing_but_white_space_and_breaks() -> None:
 
 
 def test_breaks_may_be_kept() -> None:
-    assert "br" in "".join(tokens_of(AS_SPACY.number(pa.array(["Good.<br /><br />Bad"])))[0])
+    assert "br" in "".join(tokens_of(AS_SPACY.tokenize(pa.array(["Good.<br /><br />Bad"])))[0])
 
 
 @pytest.mark.parametrize("text", ["", "<br />", " "])
 def test_every_review_has_a_token(text: str) -> None:
-    words = number(["Good", text, "bad"], TokenRules(lower=True, keep_breaks=False, max_tokens=None))
+    words = tokenize(["Good", text, "bad"], TokenRules(lower=True, keep_breaks=False, max_tokens=None))
     assert words == [["good"], [UNKNOWN] if text == "" else [" "], ["bad"]]
 
 
 def test_the_first_tokens_may_be_all_that_is_kept() -> None:
     rules = TokenRules(lower=False, keep_breaks=True, max_tokens=2)
-    assert number(["a b c", "d", ""], rules) == [["a", "b"], ["d"], [UNKNOWN]]
+    assert tokenize(["a b c", "d", ""], rules) == [["a", "b"], ["d"], [UNKNOWN]]
 
 
 def test_lower_case_is_taken_after_cutting() -> None:
     upper = "MR. SMITH SAID 'NO' İ ΣΑΣ"
     expected = [token.text.lower() for token in SPACY(upper)]
-    assert number([upper], TokenRules(lower=True, keep_breaks=True, max_tokens=None)) == [expected]
+    assert tokenize([upper], TokenRules(lower=True, keep_breaks=True, max_tokens=None)) == [expected]
 
 
 def test_no_texts_give_no_tokens() -> None:
-    numbered = AS_SPACY.number(pa.array([], pa.string()))
-    assert len(numbered.ids) == len(numbered.types) == 0
+    tokenized = AS_SPACY.tokenize(pa.array([], pa.string()))
+    assert len(tokenized.ids) == len(tokenized.types) == 0
 
 
 def test_a_slice_of_texts_is_tokenized_as_its_own_array() -> None:
     texts = pa.array(HOSTILE)
-    assert tokens_of(AS_SPACY.number(texts[3:7])) == tokens_of(AS_SPACY.number(texts))[3:7]
+    assert tokens_of(AS_SPACY.tokenize(texts[3:7])) == tokens_of(AS_SPACY.tokenize(texts))[3:7]

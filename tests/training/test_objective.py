@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.dataset.batching import pad_batch
 from sentiment.models.classifier import Classifier
-from sentiment.training.objective import Objective, ObjectiveConfig, direction, entropy, spread
+from sentiment.training.objective import Objective, ObjectiveConfig, entropy, normalize, weighted_std
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def objective(model: Classifier, **weights: float) -> Objective:
 
 def radius(model: Classifier) -> float:
     frequencies = torch.bincount(REVIEWS.tokens, minlength=20) / len(REVIEWS.tokens)
-    return 2.0 * spread(model.embedding.weight, frequencies).item()
+    return 2.0 * weighted_std(model.embedding.weight, frequencies).item()
 
 
 def cross_entropy(model: Classifier, shift: Tensor | None = None) -> Tensor:
@@ -44,12 +44,12 @@ def worst(model: Classifier, radius: float) -> Tensor:
 def test_the_spread_by_hand() -> None:
     # The first word is three times as frequent: means 1 and 4, variances 3/4 * 1 + 1/4 * 9 = 3 and 0.
     embeddings = torch.tensor([[0.0, 4.0], [4.0, 4.0]])
-    assert spread(embeddings, torch.tensor([0.75, 0.25])).item() == pytest.approx(1.5**0.5)
+    assert weighted_std(embeddings, torch.tensor([0.75, 0.25])).item() == pytest.approx(1.5**0.5)
 
 
 def test_directions_by_hand() -> None:
     gradient = torch.tensor([[[3.0], [0.0]], [[4.0], [0.0]]])  # (T, B, E) of 2, 2, 1
-    assert direction(gradient).squeeze().tolist() == [[pytest.approx(0.6), 0.0], [pytest.approx(0.8), 0.0]]
+    assert normalize(gradient).squeeze().tolist() == [[pytest.approx(0.6), 0.0], [pytest.approx(0.8), 0.0]]
 
 
 def test_without_the_adversarial_term_it_is_the_mean_cross_entropy() -> None:
@@ -77,7 +77,7 @@ def test_the_virtual_term_by_its_formula() -> None:
     zero = torch.zeros(*batch.tokens.shape, models[0].config.embedding_size, requires_grad=True)
     clean = models[0](batch.tokens, batch.lengths, zero)
     (gradient,) = torch.autograd.grad(-clean.abs().sum(), zero)
-    shift = radius(models[0]) * batch.lengths.sqrt()[:, None] * direction(gradient)
+    shift = radius(models[0]) * batch.lengths.sqrt()[:, None] * normalize(gradient)
     shifted = models[0](batch.tokens, batch.lengths, shift)
     (cross_entropy(models[0]).mean() + 0.5 * kullback_leibler(clean.detach(), shifted).mean()).backward()
     objective(models[1], virtual=0.5).backward(ROWS, rows)
@@ -128,18 +128,18 @@ def test_no_direction_changes_the_probabilities_more_than_the_gradients() -> Non
     model, random = small_model(), torch.Generator().manual_seed(0)
     away = objective(model)
     batch = pad_batch(UNLABELLED, torch.arange(3))
-    logits, shift = away.away_from_itself(batch)
-    inside = torch.arange(len(batch.tokens))[:, None] < batch.lengths
+    logits, shift = away.virtual_adversarial_shift(batch)
+    mask = torch.arange(len(batch.tokens))[:, None] < batch.lengths
 
     def divergence(towards: Tensor) -> Tensor:
         with torch.no_grad():
             return kullback_leibler(logits.double(), model(batch.tokens, batch.lengths, 0.02 * towards).double())
 
-    found = divergence(direction(shift))
-    assert (found >= divergence(-direction(shift))).all()
+    found = divergence(normalize(shift))
+    assert (found >= divergence(-normalize(shift))).all()
     for _ in range(20):
-        elsewhere = torch.randn(*shift.shape, generator=random) * inside[:, :, None]
-        assert (divergence(direction(elsewhere)) < found).all()
+        elsewhere = torch.randn(*shift.shape, generator=random) * mask[:, :, None]
+        assert (divergence(normalize(elsewhere)) < found).all()
 
 
 def test_no_other_point_as_near_is_worse() -> None:
@@ -148,9 +148,9 @@ def test_no_other_point_as_near_is_worse() -> None:
     at_worst = cross_entropy(model, worst(model, 0.1))
     assert (at_worst > cross_entropy(model)).all()
     for _ in range(20):
-        inside = torch.arange(len(BATCH.tokens))[:, None] < BATCH.lengths
-        elsewhere = torch.randn(*BATCH.tokens.shape, model.config.embedding_size, generator=random) * inside[:, :, None]
-        assert (cross_entropy(model, 0.1 * direction(elsewhere)) < at_worst).all()
+        mask = torch.arange(len(BATCH.tokens))[:, None] < BATCH.lengths
+        elsewhere = torch.randn(*BATCH.tokens.shape, model.config.embedding_size, generator=random) * mask[:, :, None]
+        assert (cross_entropy(model, 0.1 * normalize(elsewhere)) < at_worst).all()
 
 
 def test_padding_is_not_shifted() -> None:
@@ -162,7 +162,7 @@ def test_padding_is_not_shifted() -> None:
 
 def test_a_tokens_shift_is_as_far_in_a_short_review_as_in_a_long_one() -> None:
     model = small_model()
-    shift = objective(model).away_from_itself(BATCH)[1]  # (T, B, E)
+    shift = objective(model).virtual_adversarial_shift(BATCH)[1]  # (T, B, E)
     squares = shift.square().sum(dim=(0, 2)) / BATCH.lengths  # mean square of the norms of a review's tokens, (B,)
     torch.testing.assert_close(squares.sqrt(), torch.full((len(REVIEWS),), radius(model)))
 
@@ -175,9 +175,9 @@ def test_the_spread_is_measured_once_unless_the_embeddings_are_tuned(
 
     def counted(embeddings: Tensor, frequencies: Tensor) -> Tensor:
         calls.append(embeddings)
-        return spread(embeddings, frequencies)
+        return weighted_std(embeddings, frequencies)
 
-    monkeypatch.setattr("sentiment.training.objective.spread", counted)
+    monkeypatch.setattr("sentiment.training.objective.weighted_std", counted)
     model = small_model()
     model.embedding.weight.requires_grad_(tuned)
     minimised = Objective(

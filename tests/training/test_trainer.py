@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from sentiment.dataset.batching import Batch, parts_of
+from sentiment.dataset.batching import Batch, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
-from sentiment.runtime.resume import Saved
+from sentiment.runtime.resume import SavedState
 from sentiment.training.objective import Loss, Objective
 from sentiment.training.trainer import (
     Epoch,
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     seed=1,
     batch_size=8,
-    least_steps=1,
+    min_steps=1,
     tokens_at_once=1000,
     precision="float32",
     epochs=6,
@@ -41,9 +41,9 @@ CONFIG = TrainConfig(
     weight_decay=0.0,
     clip_norm=1.0,
     freeze_embeddings=False,
-    unfreezing=False,
-    rate_decay=1.0,
-    averaging=0.0,
+    gradual_unfreezing=False,
+    layer_decay=1.0,
+    ema_decay=0.0,
     adversarial=0.0,
     virtual=0.0,
     entropy=0.0,
@@ -102,17 +102,17 @@ def test_two_runs_give_the_same_bits() -> None:
     "changes",
     [
         {},
-        {"averaging": 0.0, "virtual": 0.0},
-        {"unfreezing": True, "schedule": "linear"},
+        {"ema_decay": 0.0, "virtual": 0.0},
+        {"gradual_unfreezing": True, "schedule": "linear"},
         {"freeze_embeddings": True},
     ],
 )
 def test_one_that_was_broken_off_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("sentiment.training.trainer.SECONDS_TO_SAVE", 0.0)
-    monkeypatch.setattr("sentiment.training.trainer.STEPS_TO_LOOK", 8)
-    config = replace(CONFIG, epochs=3, **{"averaging": 0.9, "adversarial": 0.5, "virtual": 0.5, **changes})
+    monkeypatch.setattr("sentiment.training.trainer.SAVE_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("sentiment.training.trainer.STEPS_BETWEEN_CLOCK_CHECKS", 8)
+    config = replace(CONFIG, epochs=3, **{"ema_decay": 0.9, "adversarial": 0.5, "virtual": 0.5, **changes})
     left = batches
 
     def until_killed(rows: list[Tensor], epoch: int) -> Iterator[Tensor]:
@@ -123,14 +123,14 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
             left -= 1
             yield row
 
-    def run_on(watch: Watch, saved: Saved | None) -> tuple[dict[str, Tensor], list[Epoch]]:
+    def run_on(watch: Watch, saved: SavedState | None) -> tuple[dict[str, Tensor], list[Epoch]]:
         model = small_model(dropout_embedding=0.3)
         epochs: list[Epoch] = []
         trainer = Trainer(model, TRAINING, config, CPU, easy_reviews(90, 2), saved, watch)
         trainer.fit(VALIDATION, epochs.append)
         return model.state_dict(), epochs
 
-    saved = Saved(tmp_path / "some.state")
+    saved = SavedState(tmp_path / "some.state")
     with pytest.raises(KeyboardInterrupt):
         run_on(until_killed, saved)
     torch.rand(3)  # other programs draw other numbers
@@ -149,11 +149,11 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
     ("reviews", "expected"), [(17_500, 64), (16_000, 64), (5_970, 23), (2_047, 8), (137, 8), (3, 8)]
 )
 def test_where_reviews_are_few_batches_are_smaller(reviews: int, expected: int) -> None:
-    assert batch_size_for(reviews, replace(CONFIG, batch_size=64, least_steps=250)) == expected
+    assert batch_size_for(reviews, replace(CONFIG, batch_size=64, min_steps=250)) == expected
 
 
 def test_a_batch_that_is_asked_to_be_small_stays_small() -> None:
-    assert batch_size_for(17_500, replace(CONFIG, batch_size=4, least_steps=250)) == 4
+    assert batch_size_for(17_500, replace(CONFIG, batch_size=4, min_steps=250)) == 4
 
 
 def test_a_batch_in_parts_is_the_same_batch() -> None:
@@ -204,14 +204,14 @@ def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("sentiment.training.trainer.get_ema_multi_avg_fn", watched)
     model = small_model()
-    run(model, replace(CONFIG, epochs=1, averaging=0.9, freeze_embeddings=True))
+    run(model, replace(CONFIG, epochs=1, ema_decay=0.9, freeze_embeddings=True))
     assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
 
 
 def test_the_average_has_learnt_and_is_another_model() -> None:
     models = [small_model(), small_model()]
     epochs = [
-        run(model, replace(CONFIG, averaging=averaging)) for model, averaging in zip(models, (0.0, 0.9), strict=True)
+        run(model, replace(CONFIG, ema_decay=averaging)) for model, averaging in zip(models, (0.0, 0.9), strict=True)
     ]
     assert epochs[0][0].train_loss == epochs[1][0].train_loss  # the steps are the same
     assert max(epoch.validation_accuracy for epoch in epochs[1]) > 0.95
@@ -220,9 +220,9 @@ def test_the_average_has_learnt_and_is_another_model() -> None:
 
 def test_trained_on_all_it_is_what_the_same_epochs_give() -> None:
     models = [small_model(), small_model()]
-    best = Trainer(models[0], TRAINING, replace(CONFIG, averaging=0.9), CPU).fit(VALIDATION, lambda epoch: None)
+    best = Trainer(models[0], TRAINING, replace(CONFIG, ema_decay=0.9), CPU).fit(VALIDATION, lambda epoch: None)
     losses: list[float] = []
-    settings = replace(CONFIG, epochs=50, averaging=0.9)  # more than are wanted
+    settings = replace(CONFIG, epochs=50, ema_decay=0.9)  # more than are wanted
     Trainer(models[1], TRAINING, settings, CPU).refit(best.number, lambda epoch: losses.append(epoch.train_loss))
     assert len(losses) == best.number
     assert torch.equal(models[0].output.weight, models[1].output.weight)
@@ -262,8 +262,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_sa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, clip_norm: float | None
 ) -> None:
     """Whichever term of the objective it comes from: the loss of the labelled reviews stays finite."""
-    monkeypatch.setattr("sentiment.training.trainer.SECONDS_TO_SAVE", 0.0)
-    monkeypatch.setattr("sentiment.training.trainer.STEPS_TO_LOOK", 1)
+    monkeypatch.setattr("sentiment.training.trainer.SAVE_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("sentiment.training.trainer.STEPS_BETWEEN_CLOCK_CHECKS", 1)
     step, clean_steps = Objective.step, 0
 
     def spoil(objective: Objective, batch: Batch, loss: Loss, weight: float, *rest: Any) -> Tensor:
@@ -273,7 +273,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_sa
         return step(objective, batch, loss, weight if is_clean or clean_steps < 2 else math.nan, *rest)
 
     monkeypatch.setattr(Objective, "step", lambda *arguments, **options: spoil(*arguments, *options.values()))
-    model, saved = small_model(), Saved(tmp_path / "some.state")
+    model, saved = small_model(), SavedState(tmp_path / "some.state")
     changes: dict[str, Any] = {"clip_norm": clip_norm, term: 0.5}
     config = replace(CONFIG, **changes)
     with pytest.raises(InputError, match=r"the loss of epoch 1, batch [23] of 25, or its gradient, is not finite"):
@@ -306,25 +306,25 @@ def test_work_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(place, refuse)
     with pytest.raises(InputError, match=f"^{message}"):
-        run(small_model(), replace(CONFIG, averaging=0.9))
+        run(small_model(), replace(CONFIG, ema_decay=0.9))
 
 
 def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def watched(rows: Tensor, lengths: Tensor, tokens_at_once: int) -> list[Tensor]:
-        parts = parts_of(rows, lengths, tokens_at_once)
+        parts = split_by_tokens(rows, lengths, tokens_at_once)
         sizes.extend(len(part) * int(lengths[part].max()) for part in parts)
         return parts
 
-    monkeypatch.setattr("sentiment.models.inference.parts_of", watched)
+    monkeypatch.setattr("sentiment.models.inference.split_by_tokens", watched)
     run(small_model(), replace(CONFIG, epochs=1, tokens_at_once=50))
     assert sum(sizes) >= len(VALIDATION.tokens)
     assert max(sizes) <= 50
 
 
 def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = Trainer(small_model(), TRAINING, CONFIG, CPU, saved=Saved(tmp_path / "some.state"))
+    training = Trainer(small_model(), TRAINING, CONFIG, CPU, saved=SavedState(tmp_path / "some.state"))
     training.device = torch.device("cuda")
     monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("one process needs no tensor"))
     assert not training.is_time_to_save()
@@ -335,7 +335,7 @@ def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypa
 
 
 def test_unfreezing_trains_one_part_more_each_epoch() -> None:
-    config = replace(CONFIG, epochs=1, unfreezing=True, clip_norm=None)
+    config = replace(CONFIG, epochs=1, gradual_unfreezing=True, clip_norm=None)
     model, before = small_model(), small_model().state_dict()
     parts = {"output", "poolings", "layers", "embedding"}
 
@@ -349,7 +349,7 @@ def test_unfreezing_trains_one_part_more_each_epoch() -> None:
 
 def test_a_part_learns_more_slowly_the_lower_it_is() -> None:
     # Of one step of Adam's, each weight's is the learning rate.
-    config = replace(CONFIG, epochs=1, batch_size=200, rate_decay=0.5)
+    config = replace(CONFIG, epochs=1, batch_size=200, layer_decay=0.5)
     model, before = small_model(), small_model().state_dict()
     run(model, config)
     now = model.state_dict()

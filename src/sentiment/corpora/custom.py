@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from sentiment.corpora.reviews import Review, reading_parquet
 from sentiment.corpora.splitting import hold_out, keys_of, report_share
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import first_repeated, parse_json
 
 BATCH_ROWS = 256  # bounds memory while reading Parquet
-GREATEST_RATIO = 1_000  # limit on the ratio of unpacked size to file size, against decompression bombs
+MAX_UNPACKED_RATIO = 1_000  # limit on the ratio of unpacked size to file size, against decompression bombs
 
 Row = tuple[str, dict[str, object]]  # location for error messages, and values by column name
 
@@ -52,11 +52,11 @@ CONVERSIONS = {
 }
 
 FOLDER_LAYOUT = "a folder must be laid out as split/label/*.txt, for instance train/pos/1.txt"
-FILES_LOOKED_AT = 10_000  # bounds the time to describe a folder with a wrong layout
+MAX_FILES_EXAMINED = 10_000  # bounds the time to describe a folder with a wrong layout
 FOLDER_COLUMNS = Columns(text="text", label="label", split="split", group=None)
 
 
-def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: float, seed: int) -> list[Review]:
+def read_custom(path: Path, columns: Columns, labels: tuple[str, str], test_share: float, seed: int) -> list[Review]:
     """Read the reviews of a file or folder in its order; `labels` are the names of the negative and the positive label.
 
     Without a split column, `splitting.hold_out` draws `test_share` of the reviews for test, using `seed`.
@@ -71,9 +71,9 @@ def read_own(path: Path, columns: Columns, labels: tuple[str, str], test_share: 
             rows = _reader(path)(path)
         reviews = [_review(number, where, row, columns, labels) for number, (where, row) in enumerate(rows)]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror} (download.own.path)") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror} (download.custom.path)") from error
     if not reviews:
-        raise InputError(f"{path}: holds no reviews (download.own.path)")
+        raise InputError(f"{path}: holds no reviews (download.custom.path)")
     return reviews if columns.split else _draw_test(path, reviews, test_share, seed)
 
 
@@ -81,11 +81,11 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
     """Return the function that reads a file of this suffix; raise InputError for a missing or unsupported file."""
     if not path.exists():
         hint = "; ~ is not expanded, write the path in full" if path.parts[0].startswith("~") else ""
-        raise InputError(f"{path}: is not there; download.own.path must name your file or folder{hint}")
+        raise InputError(f"{path}: is not there; download.custom.path must name your file or folder{hint}")
     suffix = path.suffix.lower()
     if suffix not in READERS:
         hint = f"; {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
-        raise InputError(f"{path}: download.own.path must name a folder or a file {', '.join(READERS)}{hint}")
+        raise InputError(f"{path}: download.custom.path must name a folder or a file {', '.join(READERS)}{hint}")
     return READERS[suffix]
 
 
@@ -93,14 +93,14 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     for key, name in vars(columns).items():
         if name is not None and name not in row:
             raise InputError(
-                f"{where}: has no column {name!r}, which download.own.{key}_column names; "
+                f"{where}: has no column {name!r}, which download.custom.{key}_column names; "
                 f"its columns are {', '.join(map(repr, row))}"
             )
         if name is not None and isinstance(row[name], Mapping | list):
-            raise InputError(f"{where}: {name} must be a single value; got {in_short(row[name])}")
+            raise InputError(f"{where}: {name} must be a single value; got {abbreviated(row[name])}")
     text = row[columns.text]
     if not isinstance(text, str):
-        raise InputError(f"{where}: {columns.text} must be text; got {in_short(text)}")
+        raise InputError(f"{where}: {columns.text} must be text; got {abbreviated(text)}")
     split = "train" if columns.split is None else str(row[columns.split])
     label = row[columns.label]
     name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
@@ -110,8 +110,8 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
         value = labels.index(name)
     else:
         raise InputError(
-            f"{where}: {columns.label} must be one of {', '.join(labels)}; got {in_short(name)} "
-            f"(download.own.labels){_layout_hint(name) if columns is FOLDER_COLUMNS else ''}"
+            f"{where}: {columns.label} must be one of {', '.join(labels)}; got {abbreviated(name)} "
+            f"(download.custom.labels){_layout_hint(name) if columns is FOLDER_COLUMNS else ''}"
         )
     group = None if columns.group is None else row[columns.group]
     return Review(
@@ -131,7 +131,7 @@ def _draw_test(path: Path, reviews: list[Review], share: float, seed: int) -> li
             raise InputError(f"{review.where}: has no label; without a split column every review needs one")
     labels = np.array([review.label for review in reviews], dtype=np.int8)
     if len(np.unique(labels)) < 2:
-        raise InputError(f"{path}: all its reviews have one label; both of download.own.labels are needed")
+        raise InputError(f"{path}: all its reviews have one label; both of download.custom.labels are needed")
     ties = {"text": keys_of(review.text for review in reviews), "group": keys_of(review.group for review in reviews)}
     in_test = hold_out(labels, list(ties.values()), share, seed)
     try:
@@ -160,7 +160,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield where, dict(zip(header, values, strict=True))
     except csv.Error as error:
         cause = next((cause for part, cause in CSV_CAUSES.items() if part in str(error)), str(error))
-        raise InputError(f"{path}:{lines.line_num}: is not valid CSV: {cause} (download.own.path)") from error
+        raise InputError(f"{path}:{lines.line_num}: is not valid CSV: {cause} (download.custom.path)") from error
 
 
 def _check_separator(path: Path) -> None:
@@ -168,8 +168,8 @@ def _check_separator(path: Path) -> None:
     for separator, separators in SEPARATORS.items():
         if separator in header and "," not in header:
             raise InputError(
-                f"{where}: has one column named {in_short(header)}: is it separated by {separators}? "
-                "save it separated by commas (download.own.path)"
+                f"{where}: has one column named {abbreviated(header)}: is it separated by {separators}? "
+                "save it separated by commas (download.custom.path)"
             )
 
 
@@ -188,14 +188,14 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
     number = unpacked = 0
-    allowed = GREATEST_RATIO * path.stat().st_size
+    allowed = MAX_UNPACKED_RATIO * path.stat().st_size
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
         _check_names(f"{path}", file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
             unpacked += batch.nbytes
             if unpacked > allowed:
                 raise InputError(
-                    f"{path}: unpacks to more than {GREATEST_RATIO:,} times its {path.stat().st_size:,} bytes, "
+                    f"{path}: unpacks to more than {MAX_UNPACKED_RATIO:,} times its {path.stat().st_size:,} bytes, "
                     "which no text does; do not trust this file"
                 )
             for row in batch.to_pylist():
@@ -205,13 +205,13 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 def _check_names(where: str, names: Iterable[str]) -> None:
     if (name := first_repeated(names)) is not None:
-        raise InputError(f"{where}: names the column {in_short(name)} twice; remove or rename one of the two")
+        raise InputError(f"{where}: names the column {abbreviated(name)} twice; remove or rename one of the two")
 
 
 def _folder_rows(path: Path) -> Iterator[Row]:
     files = sorted(path.glob("*/*/*.txt"), key=lambda file: file.relative_to(path).as_posix())
     if not files:
-        raise InputError(f"{path}: {FOLDER_LAYOUT}; {_describe_layout(path)} (download.own.path)")
+        raise InputError(f"{path}: {FOLDER_LAYOUT}; {_describe_layout(path)} (download.custom.path)")
     for file in files:
         text = "".join(line for _, line in _lines(file))
         yield str(file), {"split": file.parts[-3], "label": file.parts[-2], "text": text}
@@ -219,7 +219,7 @@ def _folder_rows(path: Path) -> Iterator[Row]:
 
 def _describe_layout(path: Path) -> str:
     """Describe the layout found in a folder where `split/label/*.txt` was expected, and how to fix it."""
-    files = [file.relative_to(path) for file in islice(path.rglob("*"), FILES_LOOKED_AT) if file.is_file()]
+    files = [file.relative_to(path) for file in islice(path.rglob("*"), MAX_FILES_EXAMINED) if file.is_file()]
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not shown:
         return "found no files"

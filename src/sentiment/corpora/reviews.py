@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.errors import InputError, in_short
-from sentiment.storage.outputs import replacing
+from sentiment.errors import InputError, abbreviated
+from sentiment.storage.outputs import atomic_output
 
 SPLITS = ("train", "test", "unsup")
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -57,7 +57,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
     seen: set[str] = set()
     labels: Counter[tuple[str, int | None]] = Counter()
     with (
-        replacing(path) as partial,
+        atomic_output(path) as partial,
         pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer,
     ):
         batch: list[Review] = []
@@ -120,7 +120,9 @@ def reading_parquet(path: Path, what: str) -> Iterator[None]:
 
 def _check(review: Review) -> None:
     if review.split not in SPLITS:
-        raise InputError(f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {in_short(review.split)}")
+        raise InputError(
+            f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {abbreviated(review.split)}"
+        )
     if (review.label is None) != (review.split == "unsup"):
         raise InputError(
             f"{review.where}: reviews of train and test need a label and those of unsup have none; "

@@ -18,16 +18,16 @@ TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train
 
 # For each split that is drawn: the parameter for its share and the parameter that keeps groups together.
 PARAMETERS = {
-    "test": ("download.own.test_share", "download.own.group_column"),
+    "test": ("download.custom.test_share", "download.custom.group_column"),
     "validation": ("prepare.validation_share", "prepare.split_by"),
 }
 # Largest ratio between the reviews drawn and asked for; 2 changes the standard error of a metric by a factor of 1.4.
-GREATEST_FACTOR = 2
+MAX_SHARE_FACTOR = 2
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
 
-class Outline(NamedTuple):
+class SplitInputs(NamedTuple):
     """Data needed to split a corpus of N reviews, of which n are in train and m in test."""
 
     splits: npt.NDArray[np.int8]  # (N,), index into SPLITS
@@ -37,16 +37,16 @@ class Outline(NamedTuple):
     test_texts: Keys  # (m,)
 
 
-def read_outline(path: Path) -> Outline:
+def read_outline(path: Path) -> SplitInputs:
     """Read the data needed for splitting from a whole corpus."""
-    parts: list[Outline] = []
+    parts: list[SplitInputs] = []
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
         labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
         train, test = (batch.filter(pa.array(splits == split)) for split in (TRAIN, TEST))
         texts, groups = (keys_of(train[name].to_pylist()) for name in ("text", "group"))
-        parts.append(Outline(splits, labels, texts, groups, keys_of(test["text"].to_pylist())))
-    return Outline(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        parts.append(SplitInputs(splits, labels, texts, groups, keys_of(test["text"].to_pylist())))
+    return SplitInputs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def keys_of(values: Iterable[str | None]) -> Keys:
@@ -60,14 +60,14 @@ def keys_of(values: Iterable[str | None]) -> Keys:
     return np.fromiter(digests, dtype=np.int64)
 
 
-def count_shared_texts(outline: Outline, most: float) -> int:
+def count_shared_texts(outline: SplitInputs, most: float) -> int:
     """Count the test reviews whose text is also in train; raise InputError if their share of test exceeds `most`."""
     shared, tests = int(np.isin(outline.test_texts, outline.texts).sum()), len(outline.test_texts)
     if shared > most * tests:
         raise InputError(
-            f"prepare.most_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have a text that "
+            f"prepare.max_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have a text that "
             f"also stands in train, and at most {most:.1%} may: remove them from one side, or set "
-            "download.own.split_column to null to have a test split drawn that keeps equal texts together"
+            "download.custom.split_column to null to have a test split drawn that keeps equal texts together"
         )
     return shared
 
@@ -104,7 +104,7 @@ def report_share(
     drawn, reviews = int(held_out.sum()), len(held_out)
     wanted = round(share * reviews)
     far = any(
-        max(side) > GREATEST_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
+        max(side) > MAX_SHARE_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
     )
     if far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
         parameter, grouping = PARAMETERS[split]
@@ -155,7 +155,7 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
     Reviews that share a key in any array are tied and stay on the same side, and ties are transitive.
 
     Sets of tied reviews (units) are visited in random order, and a unit is taken if it fits into the quota that is left
-    of every label. Units of single reviews fill the quotas exactly; where large units leave a gap, `_fill_up` narrows
+    of every label. Units of single reviews fill the quotas exactly; where large units leave a gap, `_refine` narrows
     the gap.
     """
     unit_of = _units(len(labels), ties)
@@ -169,13 +169,13 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
             taken[place] = True
             room = [left - count for count, left in zip(counts, room, strict=True)]
     if any(room):
-        taken = _fill_up(taken, np.stack(columns, axis=1), np.array(quotas))
+        taken = _refine(taken, np.stack(columns, axis=1), np.array(quotas))
     chosen = np.zeros(len(order), dtype=np.bool_)
     chosen[order] = taken
     return chosen[unit_of]
 
 
-def _fill_up(
+def _refine(
     taken: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
     """Bring the draw nearer to the quotas of K labels by adding or removing single units, of U, greedily.

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.corpora.reviews import Review
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 
 # Sorted by frequency: the probability of an adjective falls with its rank, so that the last adjectives are rare or
 # missing in training and only their vectors can tell their polarity.
@@ -195,6 +195,6 @@ def write_vectors(path: Path, dimension: int = 100) -> None:
             vector = centre + lean * polarity + 0.4 * random.standard_normal(dimension)
             if random.random() >= UNKNOWN_SHARE:
                 rows.setdefault(word, vector)
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         lines = (f"{word} {' '.join(f'{number:.4f}' for number in row)}\n" for word, row in rows.items())
         partial.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -34,12 +34,12 @@ def sorted_rows(lengths: Tensor, batch_size: int) -> list[Tensor]:
     return list(lengths.argsort(stable=True).split(batch_size))
 
 
-def parts_of(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
-    """Split a batch into parts of at most `most_tokens` padded tokens; a review longer than that is a part of its own.
+def split_by_tokens(rows: Tensor, lengths: Tensor, max_tokens: int) -> list[Tensor]:
+    """Split a batch into parts of at most `max_tokens` padded tokens; a review longer than that is a part of its own.
 
     `rows` is (B,) int64, `lengths` is (N,) int64.
     """
-    return list(rows.split(max(1, most_tokens // int(lengths[rows].max()))))
+    return list(rows.split(max(1, max_tokens // int(lengths[rows].max()))))
 
 
 def pad_batch(reviews: EncodedReviews, rows: Tensor) -> Batch:
@@ -52,6 +52,6 @@ def pad_batch(reviews: EncodedReviews, rows: Tensor) -> Batch:
     steps = torch.arange(int(lengths.max()), device=reviews.tokens.device)
     small = torch.stack([starts, lengths, reviews.labels[rows].long()])  # one transfer instead of three
     starts, lengths, labels = small.to(reviews.tokens.device, non_blocking=True)
-    inside = steps[:, None] < lengths  # (T, B)
-    tokens = reviews.tokens[torch.where(inside, starts + steps[:, None], 0)]
+    mask = steps[:, None] < lengths  # (T, B)
+    tokens = reviews.tokens[torch.where(mask, starts + steps[:, None], 0)]
     return Batch(tokens.long(), lengths, labels.float())

@@ -12,7 +12,7 @@ from sentiment.storage.tensors import load_tensors
 PADDING = 1  # id of the padding token, as in `vocabulary.SPECIALS`
 
 # Tensors of the file that lists the corpus rows in each split, (n,) int64 each.
-ROW_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
+SPLIT_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
 
 # Tensors of the file that lists the training reviews whose labels may be used, (n,) int64.
 LABELLED_DTYPES = {"train": torch.int64}
@@ -40,7 +40,7 @@ class EncodedReviews:
 
 
 def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
-    """Read encoded reviews from a file written by `writer.writing_encoded`.
+    """Read encoded reviews from a file written by `writer.open_encoded_writer`.
 
     Raises InputError if the file holds anything else: token ids must be at least 0 and less than `vocabulary_size`,
     labels 1, 0 or -1.
@@ -80,7 +80,7 @@ def load_embeddings(path: Path) -> Tensor:
     return embeddings
 
 
-def take_encoded(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
+def select_reviews(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
     """Return the reviews at `rows`, (n,) int64, in that order."""
     lengths = reviews.lengths[rows]
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -90,7 +90,7 @@ def take_encoded(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
     return EncodedReviews(tokens, offsets, reviews.labels[rows])
 
 
-def join_encoded(first: EncodedReviews, second: EncodedReviews) -> EncodedReviews:
+def concatenate_reviews(first: EncodedReviews, second: EncodedReviews) -> EncodedReviews:
     """Concatenate the reviews of `first` and `second`."""
     offsets = torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]])
     return EncodedReviews(torch.cat([first.tokens, second.tokens]), offsets, torch.cat([first.labels, second.labels]))

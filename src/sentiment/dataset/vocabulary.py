@@ -15,20 +15,20 @@ from torch import Tensor
 from torchtext.vocab import Vocab
 
 from sentiment.corpora.reviews import SURROGATE
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
-from sentiment.text.spacy_pieces import NumberedTokens
+from sentiment.text.spacy_pieces import TokenizedTexts
 from sentiment.text.tokenizer import UNKNOWN, ReviewTokenizer, TokenRules
 
 PADDING = "<pad>"
 SPECIALS = [UNKNOWN, PADDING]  # ids 0 and 1
 
 
-def add_counts(counts: Counter[str], numbered: NumberedTokens) -> None:
+def add_counts(counts: Counter[str], tokenized: TokenizedTexts) -> None:
     """Add the token counts of a batch of reviews to `counts`."""
-    frequencies = np.bincount(numbered.ids.flatten().to_numpy(), minlength=len(numbered.types))
-    for token, frequency in zip(numbered.types.to_pylist(), frequencies.tolist(), strict=True):
+    frequencies = np.bincount(tokenized.ids.flatten().to_numpy(), minlength=len(tokenized.types))
+    for token, frequency in zip(tokenized.types.to_pylist(), frequencies.tolist(), strict=True):
         counts[token] += frequency
 
 
@@ -46,25 +46,25 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
-def words_of(vocabulary: Vocab) -> pa.StringArray:
+def vocabulary_words(vocabulary: Vocab) -> pa.StringArray:
     """Return the words of a vocabulary, (V,), ordered by id."""
     return pa.array(vocabulary.itos, pa.string())
 
 
-def encode(numbered: NumberedTokens, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
-    """Convert the numbered tokens of N reviews to vocabulary ids, N lists of int32.
+def encode(tokenized: TokenizedTexts, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
+    """Convert the tokenized tokens of N reviews to vocabulary ids, N lists of int32.
 
     With `pad_to`, shorter reviews are padded to that many tokens, and the model reads the padding as part of the
     review.
     """
-    ids = pc.index_in(numbered.types, words).fill_null(SPECIALS.index(UNKNOWN))
-    encoded = pa.ListArray.from_arrays(numbered.ids.offsets, ids.take(numbered.ids.values))
+    ids = pc.index_in(tokenized.types, words).fill_null(SPECIALS.index(UNKNOWN))
+    encoded = pa.ListArray.from_arrays(tokenized.ids.offsets, ids.take(tokenized.ids.values))
     return encoded if pad_to is None else _pad(encoded, pad_to)
 
 
 def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> pa.ListArray:
     """Convert N texts to vocabulary ids, N lists of int32, in the same way as the corpus."""
-    return encode(ReviewTokenizer(rules).number(pa.array(texts)), words_of(vocabulary), rules.pad_to)
+    return encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
 
 
 def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
@@ -77,7 +77,7 @@ def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
 
 
-def embed(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
+def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
     """Return the embedding matrix, (V, E) float32: known words from `vectors`, others from a normal distribution.
 
     The padding row is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
@@ -120,14 +120,14 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
     saved = read_json(path, "a vocabulary", {"counts", "rules"})
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
     if not isinstance(counts, dict):
-        raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {in_short(counts)}")
+        raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {abbreviated(counts)}")
     for token, count in counts.items():
         if token in SPECIALS or SURROGATE.search(token):
-            raise InputError(f"{path}: is not a vocabulary: {in_short(token)} is no token of a text")
+            raise InputError(f"{path}: is not a vocabulary: {abbreviated(token)} is no token of a text")
         if type(count) is not int or count < 1:  # bool is a subclass of int
             raise InputError(
-                f"{path}: is not a vocabulary: the count of {in_short(token)} must be a whole number of 1 or more; "
-                f"got {in_short(count)}"
+                f"{path}: is not a vocabulary: the count of {abbreviated(token)} must be a whole number of 1 or more; "
+                f"got {abbreviated(count)}"
             )
     words = len(counts) + len(SPECIALS)
     if size is not None and words != size:

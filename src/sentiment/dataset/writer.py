@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from sentiment.dataset.encoded import EncodedReviews
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 
 COPY_BYTES = 1 << 20
 
@@ -28,7 +28,7 @@ def to_tensors(tokens: pa.ListArray) -> EncodedReviews:
 
 
 class EncodedWriter:
-    """Writer of encoded reviews, a batch at a time; see `writing_encoded`."""
+    """Writer of encoded reviews, a batch at a time; see `open_encoded_writer`."""
 
     def __init__(self, tokens: IO[bytes], reviews: int) -> None:
         self._tokens = tokens
@@ -44,7 +44,7 @@ class EncodedWriter:
         self._labels[here] = labels
         self._written += len(tokens)
 
-    def put_together(self, path: Path) -> None:
+    def write_file(self, path: Path) -> None:
         """Write the file as the safetensors library would: a header, then the tensors, widest dtype first."""
         assert self._written == len(self._labels), "all reviews are written"
         offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
@@ -68,13 +68,13 @@ class EncodedWriter:
 
 
 @contextmanager
-def writing_encoded(path: Path, reviews: int) -> Iterator[EncodedWriter]:
+def open_encoded_writer(path: Path, reviews: int) -> Iterator[EncodedWriter]:
     """Open a writer of `reviews` encoded reviews to a safetensors file without metadata, using little memory.
 
     The file's header states the number of tokens, which is known only at the end, so the tokens wait in an unnamed
     temporary file rather than in memory.
     """
-    with replacing(path) as partial, TemporaryFile(dir=path.parent) as tokens:
+    with atomic_output(path) as partial, TemporaryFile(dir=path.parent) as tokens:
         writer = EncodedWriter(tokens, reviews)
         yield writer
-        writer.put_together(partial)
+        writer.write_file(partial)

@@ -18,23 +18,23 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sentiment.download.http import WEB, open_address
-from sentiment.errors import InputError, in_short
-from sentiment.storage.outputs import says_full, sha256_of
+from sentiment.download.http import HTTP_SCHEMES, open_url
+from sentiment.errors import InputError, abbreviated
+from sentiment.storage.outputs import is_disk_full, sha256_of
 
 CHUNK_BYTES = 1 << 20
 PAUSE_SECONDS = 1.0  # before the second attempt; each further pause is twice as long
 RETRYABLE_STATUS = {408, 429, 500, 502, 503, 504}
 
 # Permanent failures, which are not retried. Malformed URLs and untrusted certificates raise subclasses of ValueError.
-LASTING = (ValueError, http.client.InvalidURL, FileNotFoundError, IsADirectoryError, PermissionError)
+PERMANENT_ERRORS = (ValueError, http.client.InvalidURL, FileNotFoundError, IsADirectoryError, PermissionError)
 
 
 def fetch(
     url: str,
     sha256: str,
     store: Path,
-    most_bytes: int,
+    max_bytes: int,
     attempts: int = 5,
     timeout_seconds: float = 30.0,
     parameter: str = "the sha256",
@@ -45,28 +45,28 @@ def fetch(
     `attempts` attempts, with exponential backoff, and the file gets its final name only if its checksum matches. An
     attempt ends when the server sends nothing, or next to nothing, for `timeout_seconds`.
 
-    Raises InputError for an unsupported or unreadable URL, an HTTP error, a file of more than `most_bytes`, a full disk
+    Raises InputError for an unsupported or unreadable URL, an HTTP error, a file of more than `max_bytes`, a full disk
     and a wrong checksum; `parameter` names the checksum in that last message.
     """
     scheme = urllib.parse.urlsplit(url).scheme
-    if scheme not in WEB | {"file"}:
+    if scheme not in HTTP_SCHEMES | {"file"}:
         raise InputError(f"{url}: the address must start with https://, http:// or file:///")
-    target, download = store / sha256, _Download(url, store / f"{sha256}.part", most_bytes, timeout_seconds)
+    target, download = store / sha256, _Download(url, store / f"{sha256}.part", max_bytes, timeout_seconds)
     if target.exists() and sha256_of(target) == sha256:
         return target
     store.mkdir(parents=True, exist_ok=True)
     for attempt in range(attempts):
         try:
-            download.go_on()
+            download.resume()
             break
         except (OSError, http.client.HTTPException, ValueError) as error:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error  # URLError is only a wrapper
-            if says_full(error):
+            if is_disk_full(error):
                 whole = "" if download.total is None else f"; the file has {download.total:,} bytes"
                 advice = "what arrived is kept, make room and run again to go on"
                 raise InputError(f"{download.partial}: the disk is full{whole}; {advice}") from error
             reason = str(cause) or type(cause).__name__
-            if not _is_passing(cause):
+            if not _is_retryable(cause):
                 raise InputError(f"{url}: cannot be fetched: {reason}") from error
             if attempt + 1 == attempts:
                 advice = "what arrived is kept, run again to go on"
@@ -85,11 +85,11 @@ def fetch(
     return target
 
 
-def _is_passing(cause: object) -> bool:
+def _is_retryable(cause: object) -> bool:
     """Tell whether another attempt may succeed."""
     if isinstance(cause, OSError) and cause.errno == errno.EROFS:
         return False
-    return not isinstance(cause, (*LASTING, str))  # urllib gives some reasons as plain strings
+    return not isinstance(cause, (*PERMANENT_ERRORS, str))  # urllib gives some reasons as plain strings
 
 
 @dataclass
@@ -98,16 +98,16 @@ class _Download:
 
     url: str
     partial: Path
-    most_bytes: int
+    max_bytes: int
     timeout_seconds: float
     total: int | None = None  # size of the file in bytes, once the server has announced one
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Append the missing bytes to `partial`, or start over if the server ignores the requested range."""
         have = self.partial.stat().st_size if self.partial.exists() else 0
-        advice = "raise download.most_bytes if that is right"
+        advice = "raise download.max_bytes if that is right"
         headers = {"Range": f"bytes={have}-"} if have else {}
-        with open_address(self.url, headers, self.most_bytes, self.timeout_seconds) as response:
+        with open_url(self.url, headers, self.max_bytes, self.timeout_seconds) as response:
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
                 return  # the server has no further bytes; the checksum will tell whether the file is right
             _check_status(response)
@@ -115,8 +115,8 @@ class _Download:
             if total is not None:
                 if self.total not in (None, total):
                     raise ConnectionError(f"the server said that the file has {self.total:,} bytes, and now {total:,}")
-                if total > self.most_bytes:
-                    raise ValueError(f"the file has {total:,} bytes, more than {self.most_bytes:,}; {advice}")
+                if total > self.max_bytes:
+                    raise ValueError(f"the file has {total:,} bytes, more than {self.max_bytes:,}; {advice}")
                 self.total = total
             name = Path(urllib.parse.urlsplit(self.url).path).name
             with (
@@ -124,9 +124,9 @@ class _Download:
                 tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
             ):
                 while chunk := response.read1(CHUNK_BYTES):  # read would wait for a full chunk
-                    if file.tell() + len(chunk) > self.most_bytes:
+                    if file.tell() + len(chunk) > self.max_bytes:
                         self.partial.unlink()
-                        raise ValueError(f"the file has more than {self.most_bytes:,} bytes; {advice}")
+                        raise ValueError(f"the file has more than {self.max_bytes:,} bytes; {advice}")
                     file.write(chunk)
                     file.flush()  # a killed process resumes from the last flushed byte
                     bar.update(len(chunk))
@@ -144,11 +144,11 @@ def _read_extent(response: Any, have: int) -> tuple[int, int | None]:
     """Return the position in the file, in bytes, at which the response starts, and the file's size if announced."""
     length = response.headers.get("Content-Length")
     if length is not None and not re.fullmatch("[0-9]{1,18}", length):
-        raise ConnectionError(f"Content-Length must be a number of bytes; the server sent {in_short(length)}")
+        raise ConnectionError(f"Content-Length must be a number of bytes; the server sent {abbreviated(length)}")
     if response.status != HTTPStatus.PARTIAL_CONTENT:
         return 0, None if length is None else int(length)
     extent = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", extent)
     if not found or int(found[1]) != have or length not in (None, str(int(found[2]) + 1 - have)):
-        raise ConnectionError(f"the server sent another range than the one asked for, {have}-: {in_short(extent)}")
+        raise ConnectionError(f"the server sent another range than the one asked for, {have}-: {abbreviated(extent)}")
     return have, int(found[2]) + 1 if found[3] == "*" else int(found[3])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 from sentiment.models.classifier import Classifier, ModelConfig
-from sentiment.storage.outputs import read_json, read_settings, replacing, sha256_of, write_json
+from sentiment.storage.outputs import atomic_output, read_json, read_settings, sha256_of, write_json
 from sentiment.storage.tensors import check_dtypes, load_tensors, read_tensors, save_tensors
 
 WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabulary.json"
@@ -19,7 +19,7 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
 
     The configuration records the sha256 of the two other files.
     """
-    with replacing(folder) as partial:
+    with atomic_output(folder) as partial:
         partial.mkdir()
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
         save_tensors(partial / WEIGHTS, weights)
@@ -31,28 +31,28 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
         write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
 
 
-def save_start(path: Path, model: Classifier | None, layers: int) -> None:
+def save_pretrained(path: Path, model: Classifier | None, layers: int) -> None:
     """Save a model's embeddings and `layers` lowest layers for other models to start from.
 
     Without a model, the file holds no weights.
     """
-    weights = start_of(model, layers) if model is not None else {}
+    weights = pretrained_weights(model, layers) if model is not None else {}
     save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items()})
 
 
-def load_start(path: Path, model: Classifier, layers: int) -> None:
-    """Load the embeddings and the lowest layers that `save_start` wrote into `model`.
+def load_pretrained(path: Path, model: Classifier, layers: int) -> None:
+    """Load the embeddings and the lowest layers that `save_pretrained` wrote into `model`.
 
     Raises InputError if the saved model has another shape.
     """
-    expected = start_of(model, layers)
+    expected = pretrained_weights(model, layers)
     weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
     if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
         raise InputError(f"{path}: is of a model of another shape; run the pretrain stage again")
     model.load_state_dict(weights, strict=False)
 
 
-def start_of(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
+def pretrained_weights(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
     """Return the weights that pretraining trains: the embeddings and the `layers` lowest layers."""
     names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
@@ -72,7 +72,7 @@ def load_checkpoint(folder: Path) -> Classifier:
     if not vocabulary.exists():
         raise InputError(
             f"{vocabulary}: is not there, as in folders that an older version saved; put in the "
-            f"data/prepared/{VOCABULARY_NAME} of that training, of sha256 {in_short(saved['vocabulary_sha256'])}, "
+            f"data/prepared/{VOCABULARY_NAME} of that training, of sha256 {abbreviated(saved['vocabulary_sha256'])}, "
             "or train the model again"
         )
     if saved["vocabulary_sha256"] != sha256_of(vocabulary):

@@ -66,31 +66,30 @@ class Classifier(nn.Module):
         tokens: Tensor,
         lengths: Tensor,
         shift: Tensor | None = None,
-        products: torch.dtype | None = None,
+        product_dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Return logits (B,) for padded tokens (T, B) int64 of reviews with the given lengths (B,) int64.
 
-        `shift`, (T, B, E), is added to the embeddings. The matrix products between the embeddings and the pooled vector
-        are computed in the dtype `products`, by default that of the weights; the logits are always in the dtype of the
-        weights.
+        `shift`, (T, B, E), is added to the embeddings. `product_dtype` is the dtype of the matrix products between the
+        embeddings and the pooled vector, by default that of the weights; the logits always have the weights' dtype.
         """
         steps = torch.arange(len(tokens), device=tokens.device)[:, None]
-        inside = steps < lengths  # (T, B)
-        mirrored = torch.where(inside, lengths - 1 - steps, steps)  # (T, B): index of step t of the reversed review
+        mask = steps < lengths  # (T, B)
+        reversed_steps = torch.where(mask, lengths - 1 - steps, steps)  # (T, B): index of step t of the reversed review
         states = self.dropout_embedding(self.embedding(tokens))  # (T, B, E)
         if shift is not None:
             states = states + shift
-        states = states.to(products or states.dtype)
+        states = states.to(product_dtype or states.dtype)
         for number, layer in enumerate(self.layers):
             if number > 0:
                 states = self.dropout_layers(states)
-            states = layer(states, mirrored)  # (T, B, D * H)
-        pooled = torch.cat([pooling(states, inside) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
+            states = layer(states, reversed_steps)  # (T, B, D * H)
+        pooled = torch.cat([pooling(states, mask) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
         # in a narrower dtype the logit would have only two or three significant digits
         logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
         return logits / self.temperature
 
-    def parts(self) -> list[nn.Module]:
+    def layer_groups(self) -> list[nn.Module]:
         """Return the modules that have weights, from the output down to the embeddings."""
         return [nn.ModuleList([self.output, *self.poolings]), *reversed(self.layers), self.embedding]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sentiment.dataset.batching import pad_batch, parts_of, sorted_rows
+from sentiment.dataset.batching import pad_batch, sorted_rows, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
 
@@ -29,7 +29,7 @@ def predict_logits(
     logits = torch.zeros(len(reviews), device=device)
     with torch.inference_mode():
         for batch_rows in sorted_rows(reviews.lengths, BATCH_SIZE)[share]:
-            for rows in parts_of(batch_rows, reviews.lengths, tokens_at_once):
+            for rows in split_by_tokens(batch_rows, reviews.lengths, tokens_at_once):
                 batch = pad_batch(on_device, rows)
                 logits[rows.to(device)] = model(batch.tokens, batch.lengths)
     model.train(was_training)

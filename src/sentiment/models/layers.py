@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from sentiment.models.scans import SCANS, read_by_scan
+from sentiment.models.scans import SCANS, run_scan
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 FUNCTIONS: dict[str, Callable[..., Any]] = {"RNN_TANH": torch.rnn_tanh, "LSTM": torch.lstm, "GRU": torch.gru}
@@ -39,20 +39,23 @@ class Layer(nn.Module):
         self.backward_cell = CELLS[cell](input_size, hidden_size) if bidirectional else None
         self.scan = SCANS.get(cell)
 
-    def forward(self, inputs: Tensor, mirrored: Tensor) -> Tensor:
-        """Read inputs (T, B, I), or (T, B, D * I) if split; return states (T, B, D * H). `mirrored` is (T, B) int64."""
+    def forward(self, inputs: Tensor, reversed_steps: Tensor) -> Tensor:
+        """Read inputs (T, B, I), or (T, B, D * I) if split, and return states (T, B, D * H).
+
+        `reversed_steps`, (T, B) int64, is the index of each step of the reversed review.
+        """
         cells = self.cells
         sequences = list(inputs.chunk(len(cells), dim=2)) if self.is_split else [inputs] * len(cells)
         if self.backward_cell is not None:
-            sequences[1] = mirror(sequences[1], mirrored)
+            sequences[1] = reverse_within_length(sequences[1], reversed_steps)
         states: list[Tensor]  # D of (T, B, H)
         if self.scan is None or inputs.is_cuda:
-            states = [read(cell, sequence)[0] for cell, sequence in zip(cells, sequences, strict=True)]
+            states = [run_cell(cell, sequence)[0] for cell, sequence in zip(cells, sequences, strict=True)]
         else:
-            states = read_by_scan(self.scan, cells, sequences)
+            states = run_scan(self.scan, cells, sequences)
         if self.backward_cell is None:
             return states[0]
-        return torch.cat([states[0], mirror(states[1], mirrored)], dim=2)
+        return torch.cat([states[0], reverse_within_length(states[1], reversed_steps)], dim=2)
 
     @property
     def cells(self) -> list[nn.RNNBase]:
@@ -60,7 +63,7 @@ class Layer(nn.Module):
         return [self.forward_cell] if self.backward_cell is None else [self.forward_cell, self.backward_cell]
 
 
-def read(
+def run_cell(
     cell: nn.RNNBase, inputs: Tensor, state: State | None = None, drop: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Tensor, State]:
     """Read inputs (T, B, I) with PyTorch's kernel for whole sequences; return states (T, B, H) and the final state.
@@ -74,10 +77,10 @@ def read(
         return states, after if is_lstm else (after,)
     weight_input, weight_recurrent, *biases = cast(list[Tensor], list(cell.parameters()))
     if inputs.is_cuda and inputs.element_size() == 2:
-        inputs, weight_input = align(inputs), align(weight_input)
+        inputs, weight_input = pad_to_multiple(inputs), pad_to_multiple(weight_input)
     if drop is not None:
         weight_recurrent = drop(weight_recurrent)
-    weights = side_by_side([weight_input, weight_recurrent, *biases], inputs.dtype)
+    weights = flatten_weights([weight_input, weight_recurrent, *biases], inputs.dtype)
     if state is None:
         state = (inputs.new_zeros(1, inputs.shape[1], cell.hidden_size),) * (2 if is_lstm else 1)
     states, *after = FUNCTIONS[cell.mode](
@@ -86,39 +89,42 @@ def read(
     return states, tuple(after)
 
 
-def align(x: Tensor) -> Tensor:
+def pad_to_multiple(x: Tensor) -> Tensor:
     """Pad the last dimension of x, (..., I), with zeros to a multiple of ALIGNED."""
     return pad(x, (0, -x.shape[-1] % ALIGNED))
 
 
-def side_by_side(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+def flatten_weights(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """Cast weights to a dtype as views of one buffer: cuDNN copies separate tensors into a buffer at every call."""
     flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
     parts = flat.split([weight.numel() for weight in weights])
     return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
-def mirror(states: Tensor, mirrored: Tensor) -> Tensor:
-    """Reverse each review of states (T, B, I) within its own length: row t of review b is states[mirrored[t, b], b]."""
-    reversed_states: Tensor = Mirror.apply(states, mirrored)  # type: ignore[no-untyped-call]
+def reverse_within_length(states: Tensor, reversed_steps: Tensor) -> Tensor:
+    """Reverse each review of states (T, B, I) within its own length.
+
+    Step t of review b becomes states[reversed_steps[t, b], b].
+    """
+    reversed_states: Tensor = ReverseWithinLength.apply(states, reversed_steps)  # type: ignore[no-untyped-call]
     return reversed_states
 
 
-class Mirror(torch.autograd.Function):
-    """Autograd function of `mirror`.
+class ReverseWithinLength(torch.autograd.Function):
+    """Autograd function of `reverse_within_length`.
 
-    Mirroring is its own inverse, so the gradient is mirrored in the same way: a gather, where autograd's rule for
+    Reversing is its own inverse, so the gradient is reversed in the same way: a gather, where autograd's rule for
     indexing would accumulate into a tensor of zeros.
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, mirrored: Tensor) -> Tensor:
-        """Mirror states, (T, B, I)."""
-        ctx.save_for_backward(mirrored)
-        return states[mirrored, torch.arange(mirrored.shape[1], device=mirrored.device)]
+    def forward(ctx: Any, states: Tensor, reversed_steps: Tensor) -> Tensor:
+        """Reverse states, (T, B, I)."""
+        ctx.save_for_backward(reversed_steps)
+        return states[reversed_steps, torch.arange(reversed_steps.shape[1], device=reversed_steps.device)]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Mirror the gradient, (T, B, I)."""
-        (mirrored,) = ctx.saved_tensors
-        return gradient[mirrored, torch.arange(mirrored.shape[1], device=mirrored.device)], None
+        """Reverse the gradient, (T, B, I)."""
+        (reversed_steps,) = ctx.saved_tensors
+        return gradient[reversed_steps, torch.arange(reversed_steps.shape[1], device=reversed_steps.device)], None

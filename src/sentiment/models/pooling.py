@@ -17,9 +17,9 @@ class Last(nn.Module):
         super().__init__()
         self.hidden_size = hidden_size
 
-    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
-        last = inside.sum(dim=0) - 1  # (B,)
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) to (B, D * H); `mask`, (T, B) bool, is False at padding."""
+        last = mask.sum(dim=0) - 1  # (B,)
         reviews = torch.arange(len(last), device=last.device)
         forward, backward = states.split([self.hidden_size, states.shape[2] - self.hidden_size], dim=2)
         return torch.cat([forward[last, reviews], backward[0]], dim=1)
@@ -31,10 +31,10 @@ class Mean(nn.Module):
     def __init__(self, hidden_size: int, directions: int) -> None:
         super().__init__()
 
-    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
-        total = states.masked_fill(~inside[:, :, None], 0.0).sum(dim=0, dtype=wide(states))
-        return total / inside.sum(dim=0)[:, None]
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) to (B, D * H); `mask`, (T, B) bool, is False at padding."""
+        total = states.masked_fill(~mask[:, :, None], 0.0).sum(dim=0, dtype=wide(states))
+        return total / mask.sum(dim=0)[:, None]
 
 
 class Max(nn.Module):
@@ -43,13 +43,13 @@ class Max(nn.Module):
     def __init__(self, hidden_size: int, directions: int) -> None:
         super().__init__()
 
-    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
-        greatest: Tensor = Greatest.apply(states, inside)  # type: ignore[no-untyped-call]
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) to (B, D * H); `mask`, (T, B) bool, is False at padding."""
+        greatest: Tensor = MaxOverTime.apply(states, mask)  # type: ignore[no-untyped-call]
         return greatest
 
 
-class Greatest(torch.autograd.Function):
+class MaxOverTime(torch.autograd.Function):
     """Autograd function of `Max`.
 
     The gradient equals that of PyTorch's `amax` to the bit: it is divided among steps that tie for the maximum. But
@@ -57,9 +57,9 @@ class Greatest(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
-        states = states.masked_fill(~inside[:, :, None], -torch.inf)
+    def forward(ctx: Any, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) to (B, D * H); `mask`, (T, B) bool, is False at padding."""
+        states = states.masked_fill(~mask[:, :, None], -torch.inf)
         greatest = states.amax(dim=0)
         ctx.save_for_backward(states, greatest)
         return greatest
@@ -87,10 +87,10 @@ class Attention(nn.Module):
         self.key = Linear(hidden_size * directions, hidden_size)
         self.query = Linear(hidden_size, 1, bias=False)
 
-    def forward(self, states: Tensor, inside: Tensor) -> Tensor:
-        """Pool states (T, B, D * H) to (B, D * H); `inside`, (T, B) bool, is False at padding."""
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool states (T, B, D * H) to (B, D * H); `mask`, (T, B) bool, is False at padding."""
         scores = self.query(torch.tanh(self.key(states))).squeeze(2)  # (T, B)
-        weights = scores.masked_fill(~inside, -torch.inf).softmax(dim=0, dtype=wide(scores))  # (T, B)
+        weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=0, dtype=wide(scores))  # (T, B)
         # One product per review, (1, T) by (T, D * H), instead of a weighted copy of all states.
         return torch.bmm(weights.to(states.dtype).T[:, None, :], states.transpose(0, 1)).squeeze(1)
 

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from sentiment.models.precision import wide
 
 
-def read_by_scan(scan: type[torch.autograd.Function], cells: list[nn.RNNBase], sequences: list[Tensor]) -> list[Tensor]:
+def run_scan(scan: type[torch.autograd.Function], cells: list[nn.RNNBase], sequences: list[Tensor]) -> list[Tensor]:
     """Read D sequences (T, B, I), each with its own cell, and return D tensors of states (T, B, H).
 
     The contribution of the inputs is one product over all steps, (T * B, I) by (I, G * H) for a cell with G gates.

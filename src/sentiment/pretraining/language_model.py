@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, embedding, linear
 
 from sentiment.models.classifier import Classifier
 from sentiment.models.dropout import Dropout
-from sentiment.models.layers import Layer, State, read
+from sentiment.models.layers import Layer, State, run_cell
 from sentiment.models.precision import Linear, wide
 
 FREQUENT = (0.08, 0.4)  # cutoffs as shares of the vocabulary: the ends of the adaptive softmax's head and first tail
@@ -122,7 +122,7 @@ class Stack(nn.Module):
             assert isinstance(cell, nn.RNNBase)
             if number > 0:
                 states = self.dropout_layers(states)
-            states, state = read(cell, states, before, drop)
+            states, state = run_cell(cell, states, before, drop)
             after[number] = tuple(part.detach() for part in state)
         return states, after
 
@@ -147,17 +147,17 @@ class LanguageModels(nn.Module):
         self.softmaxes = nn.ModuleList(SOFTMAXES[config.softmax](*sizes) for _ in self.stacks)
 
     def forward(
-        self, windows: list[Tensor], carried: Sequence[States], products: torch.dtype | None = None
+        self, windows: list[Tensor], carried: Sequence[States], product_dtype: torch.dtype | None = None
     ) -> tuple[Tensor, list[States]]:
         """Return the mean loss, (), of the last T tokens of D windows (T + 1, B) int64, and the states to carry on.
 
-        Matrix products are computed in the dtype `products`, by default that of the weights.
+        Matrix products are computed in the dtype `product_dtype`, by default that of the weights.
         """
         losses: list[Tensor] = []
         after: list[States] = []
         for stack, softmax, window, before in zip(self.stacks, self.softmaxes, windows, carried, strict=True):
             embedded = self.embed(window[:-1])  # (T, B, E)
-            states, left = stack(embedded.to(products or embedded.dtype), before)  # (T, B, H)
+            states, left = stack(embedded.to(product_dtype or embedded.dtype), before)  # (T, B, H)
             states = self.dropout_output(states).flatten(0, 1)  # (T * B, H)
             losses.append(softmax(states, window[1:].flatten(), self.embedding.weight))
             after.append(left)

@@ -19,8 +19,15 @@ from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.layers import State
 from sentiment.pretraining.language_model import LanguageConfig, LanguageModels, States
-from sentiment.runtime.device import memory_for, product_dtype
-from sentiment.runtime.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
+from sentiment.runtime.device import catch_out_of_memory, product_dtype
+from sentiment.runtime.resume import (
+    SavedState,
+    Weights,
+    optimizer_state,
+    random_state,
+    restore_optimizer,
+    restore_random,
+)
 from sentiment.runtime.schedule import rate_factor
 
 REPORTS = 10  # per epoch
@@ -45,7 +52,7 @@ class LanguageTrainer:
         boundary: int,
         config: LanguageConfig,
         device: torch.device,
-        saved: Saved | None = None,
+        saved: SavedState | None = None,
     ) -> None:
         """Prepare to train the embeddings and the lowest layers of `model` in place, and restore any state in `saved`.
 
@@ -57,7 +64,7 @@ class LanguageTrainer:
         held_out, self.rows = shuffled.tensor_split([math.ceil(config.held_out_share * len(reviews))])
         self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
         self.held_out = self.streams(held_out)
-        self.products = product_dtype(config.precision, device)
+        self.product_dtype = product_dtype(config.precision, device)
         self.models = LanguageModels(model, config).to(device)
         self.optimizer = torch.optim.AdamW(self.models.parameters(), weight_decay=config.weight_decay, fused=True)
         length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
@@ -93,7 +100,7 @@ class LanguageTrainer:
             self.models.train()
             for place, window in enumerate(islice(windows, taken, None), start=taken + 1):
                 work = f"epoch {epoch + 1}, window {place} of {self.steps_per_epoch}"
-                with memory_for(work, self.bound_on_memory):
+                with catch_out_of_memory(work, self.memory_parameter):
                     loss_sum += self.learn(window, work) * (len(window[0]) - 1)
                 tokens += len(window[0]) - 1
                 if place in marks:
@@ -102,13 +109,13 @@ class LanguageTrainer:
                     self.models.train()
 
     @property
-    def bound_on_memory(self) -> str:
+    def memory_parameter(self) -> str:
         """Return the names of the parameters that bound memory, with the current number of streams."""
         return f"pretrain.window or pretrain.streams, now {self.config.streams}"
 
     def report(self, train_loss: float, started: float, work: str) -> Progress:
         """Evaluate the models on the held-out reviews, save the state, and return the progress."""
-        with memory_for(f"{work}, evaluation on the reviews held out", self.bound_on_memory):
+        with catch_out_of_memory(f"{work}, evaluation on the reviews held out", self.memory_parameter):
             held_out_loss = evaluate(self.models, self.held_out, self.config.window)
         seconds = time.perf_counter() - started
         progress = Progress(self.step / self.steps_per_epoch, train_loss, held_out_loss, seconds)
@@ -120,7 +127,7 @@ class LanguageTrainer:
         """Take an optimizer step on D windows (T + 1, B) int64, and return their mean loss, ().
 
         Raises InputError, which names the work, if the loss or its gradient is not finite. On a CPU, both are checked
-        before the update; on a GPU, `Saved.save` refuses the next state instead.
+        before the update; on a GPU, `SavedState.save` refuses the next state instead.
         """
         config = self.config
         factor = rate_factor(self.step, config.epochs * self.steps_per_epoch, config.warmup_share, config.schedule)
@@ -128,7 +135,7 @@ class LanguageTrainer:
             group["lr"] = config.learning_rate * factor
         self.optimizer.zero_grad()
         loss: Tensor
-        loss, self.carried = self.models(windows, self.carried, self.products)
+        loss, self.carried = self.models(windows, self.carried, self.product_dtype)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.models.parameters(), config.clip_norm)
         if self.device.type == "cpu" and not bool(loss.isfinite() & norm.isfinite()):

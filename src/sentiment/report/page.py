@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sentiment.report.plots import Figure
-from sentiment.storage.outputs import replacing
+from sentiment.report.plots import Plot
+from sentiment.storage.outputs import atomic_output
 
 TEMPLATE = Path(__file__).with_name("page.html")
-FAINTEST = 0.05  # share of the largest weight, below which a word is not shaded
+MIN_SHADED_WEIGHT = 0.05  # share of the largest weight, below which a word is not shaded
 
 
 class Word(NamedTuple):
@@ -42,19 +42,19 @@ class Report(NamedTuple):
     summary: Sequence[tuple[str, str]]  # names and values of the main metrics
     metrics: Mapping[str, Rows]  # by stage
     data: Rows
-    figures: Sequence[Figure]
+    figures: Sequence[Plot]
     mistakes: Sequence[Mistake]
     parameters: Mapping[str, Rows]  # by section
 
 
-def lay_out(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
+def align_words(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
     """Locate n tokens in the text that contains them in order, and scale their weights, (n,), for shading."""
     heaviest = max(map(abs, weights), default=0.0) or 1.0
     words, end = [], 0
     for token, weight in zip(tokens, weights, strict=True):
         start = max(end, text.find(token, end))  # the token of an empty text, <unk>, is not in the text
         share = round(weight / heaviest, 2)
-        words.append(Word(token, start > end, share if abs(share) >= FAINTEST else 0.0))
+        words.append(Word(token, start > end, share if abs(share) >= MIN_SHADED_WEIGHT else 0.0))
         end = start + len(token)
     return words
 
@@ -70,7 +70,7 @@ def write_report(path: Path, report: Report) -> None:
     )
     environment.filters["data_url"] = _data_url
     page = environment.get_template(TEMPLATE.name).render(report._asdict())
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib import rcsetup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 Columns = Mapping[str, Sequence[float]]  # of equal length
@@ -29,7 +29,7 @@ LIGHT = Theme(ink="#1c1c1c", grid="#dcdcdc", first="#0b62a8", second="#d1660a")
 DARK = Theme(ink="#e6e6e6", grid="#3f4246", first="#6fb7f2", second="#f5a65b")
 
 
-class Figure(NamedTuple):
+class Plot(NamedTuple):
     """A plot in both themes, with its title and caption."""
 
     title: str
@@ -38,7 +38,7 @@ class Figure(NamedTuple):
     dark: str  # SVG
 
 
-def perplexity(curve: Columns) -> Figure:
+def perplexity(curve: Columns) -> Plot:
     """Plot training and held-out perplexity by epoch, from the columns epochs, train and held_out."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -52,7 +52,7 @@ def perplexity(curve: Columns) -> Figure:
     )
 
 
-def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figure:
+def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Plot:
     """Plot training and validation loss by epoch, each from the columns step and loss."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -65,7 +65,7 @@ def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Figur
     return _drawn("Loss by epoch", "Training loss is measured while the weights change and with dropout.", draw)
 
 
-def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Figure:
+def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Plot:
     """Plot validation accuracy by epoch, from the columns step and accuracy."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -76,7 +76,7 @@ def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Figure:
     return _drawn("Validation accuracy by epoch", f"Epoch {best_epoch} was kept, for its validation loss.", draw)
 
 
-def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> Figure:
+def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> Plot:
     """Draw the confusion matrix: the number of reviews for each pair of actual and predicted label."""
     table = [[counts.get((actual, predicted), 0) for predicted in labels] for actual in labels]
 
@@ -95,7 +95,7 @@ def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> F
     return _drawn("Confusion matrix", "Test reviews by actual and predicted label.", draw)
 
 
-def roc(curve: Columns, area: float) -> Figure:
+def roc(curve: Columns, area: float) -> Plot:
     """Plot the ROC curve, from the columns false_positive_rate and true_positive_rate."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -106,7 +106,7 @@ def roc(curve: Columns, area: float) -> Figure:
     return _drawn("ROC", f"Area under the curve {area:.4f}; dotted: chance.", draw)
 
 
-def precision_recall(curve: Columns, average: float) -> Figure:
+def precision_recall(curve: Columns, average: float) -> Plot:
     """Plot the precision-recall curve, from the columns recall and precision."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -116,7 +116,7 @@ def precision_recall(curve: Columns, average: float) -> Figure:
     return _drawn("Precision and recall", f"Of the positive label; average precision {average:.4f}.", draw)
 
 
-def calibration(curve: Columns, error: float) -> Figure:
+def calibration(curve: Columns, error: float) -> Plot:
     """Plot the calibration curve, from the columns predicted and positive."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -127,7 +127,7 @@ def calibration(curve: Columns, error: float) -> Figure:
     return _drawn("Calibration", f"Expected calibration error {error:.4f}; dotted: perfect.", draw)
 
 
-def accuracy_by_length(curve: Columns) -> Figure:
+def accuracy_by_length(curve: Columns) -> Plot:
     """Plot accuracy by review length, from the columns tokens and accuracy."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -137,7 +137,7 @@ def accuracy_by_length(curve: Columns) -> Figure:
     return _drawn("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
 
 
-def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Figure:
+def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Plot:
     """Plot the share of each capability's cases that the model and the baseline get right."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -153,7 +153,7 @@ def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Seq
     return _drawn("Behaviour", "Short texts, each made to try one capability; dotted: chance.", draw)
 
 
-def gradient_by_distance(curve: Columns) -> Figure:
+def gradient_by_distance(curve: Columns) -> Plot:
     """Plot the norm of the gradient by distance, from the columns distance and log10_norm."""
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -171,8 +171,8 @@ def _mark_epoch(axes: Axes, theme: Theme, epoch: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _drawn(title: str, caption: str, draw: Callable[[Axes, Theme], None]) -> Figure:
-    return Figure(title, caption, _svg(draw, LIGHT), _svg(draw, DARK))
+def _drawn(title: str, caption: str, draw: Callable[[Axes, Theme], None]) -> Plot:
+    return Plot(title, caption, _svg(draw, LIGHT), _svg(draw, DARK))
 
 
 def _svg(draw: Callable[[Axes, Theme], None], theme: Theme) -> str:
@@ -193,7 +193,7 @@ def _svg(draw: Callable[[Axes, Theme], None], theme: Theme) -> str:
         "ytick.color": theme.ink,
     }
     with mpl.rc_context(settings):
-        canvas = Canvas(INCHES, layout="constrained")
+        canvas = Figure(INCHES, layout="constrained")
         draw(canvas.subplots(), theme)
         text = io.StringIO()
         canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -36,12 +36,12 @@ def choose_device(precision: str = "float32") -> torch.device:
     # `fp32_precision` makes it an error to read these two flags, even in PyTorch's torch.backends.cudnn.flags.
     torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
-    with memory_for(f"starting {device}"):
+    with catch_out_of_memory(f"starting {device}"):
         torch.cuda.set_device(device)
     return device
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
+def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether the device has bfloat16 instructions; without them, bfloat16 is slower than float32.
 
     A processor that PyTorch's `ATEN_CPU_CAPABILITY` limits to AVX2 counts as having no such instructions.
@@ -53,17 +53,17 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return False
     able = torch.cpu.get_capabilities()
     has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86-64, x86-64, Arm
-    return has_instructions and reads_bfloat16()
+    return has_instructions and lstm_supports_bfloat16()
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype of matrix products: `precision`, or float32 on a device where bfloat16 is slower."""
     dtype: torch.dtype = getattr(torch, precision)
-    return torch.float32 if dtype == torch.bfloat16 and not multiplies_bfloat16(device) else dtype
+    return torch.float32 if dtype == torch.bfloat16 and not has_fast_bfloat16(device) else dtype
 
 
 @cache
-def reads_bfloat16() -> bool:
+def lstm_supports_bfloat16() -> bool:
     """Return whether this processor can run an LSTM in bfloat16, by trying to run one.
 
     On processors with AVX-512, PyTorch asks oneDNN for a bfloat16 LSTM, even if ONEDNN_MAX_CPU_ISA limits oneDNN to
@@ -80,7 +80,7 @@ def reads_bfloat16() -> bool:
 # PyTorch's error messages when a GPU's memory is full; only the first has its own exception class. cuBLAS reports a
 # handle as "not initialized" if there is no memory to create it. cuDNN 9 says DEVICE_ALLOCATION_FAILED, cuDNN 8
 # ALLOC_FAILED.
-MEMORY_IS_FULL = (
+OUT_OF_MEMORY_MESSAGES = (
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -91,7 +91,7 @@ MEMORY_IS_FULL = (
 
 
 @contextmanager
-def memory_for(work: str, lower: str | None = None) -> Iterator[None]:
+def catch_out_of_memory(work: str, lower: str | None = None) -> Iterator[None]:
     """Turn a GPU's out-of-memory error into an InputError that names the work and the parameter to lower.
 
     Without a parameter to lower, the error advises the user to free memory or to use the CPU. When the CPU's memory is
@@ -100,7 +100,9 @@ def memory_for(work: str, lower: str | None = None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in MEMORY_IS_FULL):
+        if not isinstance(error, torch.OutOfMemoryError) and not any(
+            text in str(error) for text in OUT_OF_MEMORY_MESSAGES
+        ):
             raise
         remedy = f"lower {lower}" if lower else "free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command"
         raise InputError(f"{work}: the GPU's memory is full; {remedy}") from error

@@ -54,7 +54,7 @@ def is_launched() -> bool:
 
 
 @contextmanager
-def joined(device: torch.device, count: int) -> Iterator[int]:
+def process_group(device: torch.device, count: int) -> Iterator[int]:
     """Join the process group if torchrun started this process, yield the rank, and destroy the group at the end.
 
     The rank is 0 without torchrun. Raises InputError if torchrun did not start `count` processes, or if NCCL or
@@ -74,11 +74,11 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
         yield dist.get_rank()
     except BaseException as error:
         # NCCL destroys a group only once all processes do, but the others wait for a tensor from this process
-        atexit.register(end_at_once)
+        atexit.register(exit_immediately)
         # gloo raises RuntimeError, without a class of its own
         if isinstance(error, RuntimeError) and re.search("(closed|reset) by peer", str(error)):
             wait_for_launcher()
-            leave()
+            exit_with_failure()
         if isinstance(error, dist.DistError):
             wait_for_launcher()
             said = " ".join(str(error).split())
@@ -88,7 +88,7 @@ def joined(device: torch.device, count: int) -> Iterator[int]:
 
 
 def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
-    """Make SIGTERM end this process with status 1: by `leave`, or by force if it still runs after the grace period.
+    """Make SIGTERM end this process with status 1: by `exit_with_failure`, or by force after a grace period.
 
     Python runs a signal handler only between two of its bytecode instructions, so not while the main thread waits in C,
     for example for a GPU that waits for another process. Even then, Python writes the signal's number to the wakeup
@@ -97,7 +97,7 @@ def end_on_sigterm(grace_seconds: float = GRACE_SECONDS) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, exit_with_failure)
 
     def watch() -> None:
         while signal.SIGTERM not in os.read(reader, 64):
@@ -113,13 +113,13 @@ def wait_for_launcher() -> None:
     time.sleep(GRACE_SECONDS)
 
 
-def leave(*_: object) -> NoReturn:
+def exit_with_failure(*_: object) -> NoReturn:
     """End this process with status 1, ignoring a second SIGTERM so that no output stays half-written."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(1)
 
 
-def end_at_once() -> NoReturn:
+def exit_immediately() -> NoReturn:
     """Flush the output and end this process with status 1, without waiting for other processes or threads."""
     try:
         sys.stdout.flush()
@@ -133,7 +133,7 @@ def rank_and_count() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def stack_over_processes(values: Tensor) -> Tensor:
+def gather_over_processes(values: Tensor) -> Tensor:
     """Gather `values` from all P processes, and return them in each process as one tensor (P, ...)."""
     if not dist.is_initialized():
         return values[None]
@@ -149,7 +149,7 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return values
 
 
-def first_says(flag: bool) -> bool:
+def broadcast_flag(flag: bool) -> bool:
     """Return the first process's flag in each process; CPUs exchange the flag, so that no process waits for its GPU."""
     if not dist.is_initialized():
         return flag

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sentiment.errors import InputError
-from sentiment.storage.outputs import remove, replacing
+from sentiment.storage.outputs import atomic_output, remove
 
 DIGEST_BYTES = sha256().digest_size
 
@@ -19,7 +19,7 @@ Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedState:
     """A file of tensors, in groups, that starts with the sha256 of the rest of the file."""
 
     path: Path
@@ -52,10 +52,10 @@ class Saved:
                 f"training has diverged: {bad} is no longer finite; nothing of it was saved; lower the learning rate"
             )
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        with replacing(self.path) as partial:
+        with atomic_output(self.path) as partial:
             partial.write_bytes(sha256(content).digest() + content)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove the saved state, once training has finished."""
         remove(self.path)
 

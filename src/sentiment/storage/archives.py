@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Never
 
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 
 READ_BYTES = 1 << 18
 TEXT_BYTES = 1 << 24  # limit on a single text, which is read into memory
@@ -28,7 +28,7 @@ HEADER_BYTES = 1 << 20  # limit on the extended headers of a tar member, and on 
 
 FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 PROPERTIES = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}
-HEEDED = {b"path", b"size"}  # all other properties are ignored
+USED_PROPERTIES = {b"path", b"size"}  # all other properties are ignored
 LENGTH_DIGITS = 7  # of a property's length field: as many digits as HEADER_BYTES has
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # zipfile bounds its output per read only for these
 IS_ENCRYPTED = 1  # flag bit in a zip directory entry
@@ -36,7 +36,16 @@ ENTRY_BYTES = 30  # size of the smallest local header of a zip member
 
 # zipfile raises BadZipFile for the damage that it recognizes; a wrong number, offset or format version in the file
 # raises any of the others.
-DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ArithmeticError, ValueError, RuntimeError)
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,8 @@ def tar_texts(archive: Path, limits: Limits) -> Iterator[tuple[str, Callable[[],
 class _Stream:
     """Sequential reader of the decompressed bytes of a gzip file, up to a limit."""
 
-    def __init__(self, archive: Path, file: gzip.GzipFile, most_bytes: int) -> None:
-        self.archive, self.file, self.most_bytes = archive, file, most_bytes
+    def __init__(self, archive: Path, file: gzip.GzipFile, max_bytes: int) -> None:
+        self.archive, self.file, self.max_bytes = archive, file, max_bytes
         self.position = self.text_bytes = 0
 
     def read(self, size: int) -> bytes:
@@ -88,8 +97,8 @@ class _Stream:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             _refuse_damaged(self.archive, error)
         self.position += len(block)
-        if self.position > self.most_bytes:
-            _refuse_whole(self.archive, self.most_bytes)
+        if self.position > self.max_bytes:
+            _refuse_whole(self.archive, self.max_bytes)
         return block
 
     def take(self, size: int) -> bytes:
@@ -142,7 +151,7 @@ def _read_properties(stream: _Stream, member: tarfile.TarInfo) -> dict[bytes, by
         if not space < end <= len(content):
             raise ValueError("a property of a wrong length")
         key, _, value = content[space + 1 : end - 1].partition(b"=")
-        if key in HEEDED:
+        if key in USED_PROPERTIES:
             properties[key] = value
         start = end
     return {} if member.type == tarfile.XGLTYPE else properties  # global properties belong to no member
@@ -164,18 +173,18 @@ def _safe_name(archive: Path, member: tarfile.TarInfo) -> str:
     try:
         member.name.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{archive}: the name of {in_short(member.name)} is not UTF-8; pack it anew") from error
+        raise InputError(f"{archive}: the name of {abbreviated(member.name)} is not UTF-8; pack it anew") from error
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        _refuse(archive, f"the member {in_short(member.name)} leads out of the archive's folder")
+        _refuse(archive, f"the member {abbreviated(member.name)} leads out of the archive's folder")
     if not (member.type in FILES or member.isdir()):
-        _refuse(archive, f"the member {in_short(member.name)} is a link or a device")
+        _refuse(archive, f"the member {abbreviated(member.name)} is a link or a device")
     return "/".join(path.parts[1:])
 
 
 def _read_text(stream: _Stream, member: tarfile.TarInfo) -> str:
     if member.size > TEXT_BYTES:
-        _refuse(stream.archive, f"the text {in_short(member.name)} has more than {TEXT_BYTES:,} bytes")
+        _refuse(stream.archive, f"the text {abbreviated(member.name)} has more than {TEXT_BYTES:,} bytes")
     stream.text_bytes += member.size
     if stream.text_bytes > TEXTS_BYTES:
         _refuse(stream.archive, f"holds more than {TEXTS_BYTES:,} bytes of text")
@@ -200,10 +209,10 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
     with _open_zip(archive, limits) as opened:
         member = opened.getinfo(name)
         if member.flag_bits & IS_ENCRYPTED:
-            raise InputError(f"{archive}: the member {in_short(name)} is encrypted; fetch a file that is not")
+            raise InputError(f"{archive}: the member {abbreviated(name)} is encrypted; fetch a file that is not")
         if member.compress_type not in METHODS:
             method = f"{member.compress_type}; it must be 0, stored, or 8, deflated"
-            raise InputError(f"{archive}: the member {in_short(name)} is compressed by method {method}")
+            raise InputError(f"{archive}: the member {abbreviated(name)} is compressed by method {method}")
         declared, member.file_size = member.file_size, sys.maxsize  # zipfile would stop silently at the declared size
         size = 0
         with opened.open(member) as file:
@@ -215,7 +224,7 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
                     _refuse_whole(archive, limits.unpacked_bytes)
                 yield block
         if size != declared:
-            raise zipfile.BadZipFile(f"{in_short(name)} must have {declared:,} bytes and has {size:,}")
+            raise zipfile.BadZipFile(f"{abbreviated(name)} must have {declared:,} bytes and has {size:,}")
 
 
 @contextmanager
@@ -229,12 +238,12 @@ def _open_zip(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
                     _refuse_members(archive, limits.members)
                 for one, other in pairwise(members):
                     if one.header_offset + ENTRY_BYTES + one.compress_size > other.header_offset:
-                        names = f"{in_short(one.filename)} and {in_short(other.filename)}"
+                        names = f"{abbreviated(one.filename)} and {abbreviated(other.filename)}"
                         _refuse(archive, f"the members {names} share bytes")
                 yield opened
         except UnicodeDecodeError as error:
             raise InputError(f"{archive}: the name of a member is not UTF-8 ({error}); pack it anew") from error
-        except DAMAGES as error:
+        except ZIP_ERRORS as error:
             damage = f"the zip file is damaged or truncated ({error})"
             raise InputError(f"{archive}: {damage}; fetch it again") from error
 
@@ -253,16 +262,16 @@ def _refuse_members(archive: Path, most: int) -> Never:
     _refuse(archive, f"holds more than {most:,} members", ", or raise download.limits.members")
 
 
-def _refuse_member(archive: Path, name: str, most_bytes: int) -> Never:
+def _refuse_member(archive: Path, name: str, max_bytes: int) -> Never:
     _refuse(
         archive,
-        f"the member {in_short(name)} has more than {most_bytes:,} bytes",
+        f"the member {abbreviated(name)} has more than {max_bytes:,} bytes",
         ", or raise download.limits.member_bytes",
     )
 
 
-def _refuse_whole(archive: Path, most_bytes: int) -> Never:
-    _refuse(archive, f"unpacks to more than {most_bytes:,} bytes", ", or raise download.limits.unpacked_bytes")
+def _refuse_whole(archive: Path, max_bytes: int) -> Never:
+    _refuse(archive, f"unpacks to more than {max_bytes:,} bytes", ", or raise download.limits.unpacked_bytes")
 
 
 def _refuse(archive: Path, found: str, otherwise: str = "") -> Never:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 
 Settings = TypeVar("Settings")
 
@@ -31,7 +31,7 @@ ALLOWED: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_output(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder to write a file or folder to, and rename it to `path` on success.
 
     The existing file at `path` is never opened for writing, since it may be a read-only link into DVC's cache. On an
@@ -50,14 +50,14 @@ def replacing(path: Path) -> Iterator[Path]:
             remove(partial)
         finally:
             remove(partial)  # finish the removal if a signal interrupted the first call
-        if says_full(error):
+        if is_disk_full(error):
             free = shutil.disk_usage(path.parent).free
             advice = "make room and run the same command again"
             raise InputError(f"{path}: the disk is full; {free:,} bytes are free without it; {advice}") from error
         raise
 
 
-def says_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error means a full disk; safetensors and SQLite (in DVCLive) say so only in the message."""
     words = ("No space left on device", "disk is full", "disk I/O error")
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(said in str(error) for said in words)
@@ -73,7 +73,7 @@ def remove(path: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, so that equal values give equal bytes; raise ValueError for NaN and infinity."""
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
 
@@ -85,7 +85,7 @@ def parse_json(text: str) -> Any:
 
 def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if (key := first_repeated(key for key, _ in pairs)) is not None:
-        raise ValueError(f"the key {in_short(key)} is given twice; keep one")
+        raise ValueError(f"the key {abbreviated(key)} is given twice; keep one")
     return dict(pairs)
 
 
@@ -115,7 +115,7 @@ def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
         raise InputError(f"{path}: is not {what}: it is not valid JSON: {error}") from error
     if not isinstance(value, dict) or value.keys() != keys:
         raise InputError(
-            f"{path}: is not {what}: must be an object of {', '.join(sorted(keys))}; got {in_short(value)}"
+            f"{path}: is not {what}: must be an object of {', '.join(sorted(keys))}; got {abbreviated(value)}"
         )
     return value
 
@@ -124,11 +124,11 @@ def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) ->
     """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type."""
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(saved, dict) or saved.keys() != types.keys():
-        raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {in_short(saved)}")
+        raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {abbreviated(saved)}")
     for name, value in saved.items():
         rule, is_allowed = ALLOWED[types[name]]
         if not is_allowed(value):
-            raise InputError(f"{path}: is not {what}: {name} must be {rule}; got {in_short(value)}")
+            raise InputError(f"{path}: is not {what}: {name} must be {rule}; got {abbreviated(value)}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
 
 
@@ -140,7 +140,7 @@ def sha256_of(path: Path) -> str:
 
 def write_csv(path: Path, table: Mapping[str, Sequence[object]]) -> None:
     """Write columns of equal length as CSV with a header."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_output(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
         writer.writerows(zip(*table.values(), strict=True))
@@ -151,13 +151,13 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
     if (repeated := first_repeated(header)) is not None:
-        raise ValueError(f"the column {in_short(repeated)} is named twice; keep one")
+        raise ValueError(f"the column {abbreviated(repeated)} is named twice; keep one")
     return {name: [row[column] for row in rows] for column, name in enumerate(header)}
 
 
-def place(source: Path, path: Path) -> None:
+def link_or_copy(source: Path, path: Path) -> None:
     """Hard-link a file to a second path, or copy it where the file system has no hard links."""
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         try:
             partial.hardlink_to(source)
         except OSError:

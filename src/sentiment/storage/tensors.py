@@ -8,12 +8,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sentiment.errors import InputError
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write named tensors to a safetensors file without metadata."""
-    with replacing(path) as partial:
+    with atomic_output(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
 

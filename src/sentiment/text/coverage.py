@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sentiment.errors import InputError, in_short
+from sentiment.errors import InputError, abbreviated
 from sentiment.storage.archives import Limits
 from sentiment.text.glove import read_words
 
 SHOWN_WORDS = 3
 ENOUGH = 0.5  # share of a text's words; a repair that covers this many is suggested even below the required coverage
-GREATEST_UNREADABLE = 0.1  # tolerated share of a file's words that are not UTF-8; glove.840B has a few
+MAX_UNREADABLE_SHARE = 0.1  # tolerated share of a file's words that are not UTF-8; glove.840B has a few
 
 
 class Repair(NamedTuple):
@@ -58,8 +58,8 @@ def check_coverage(
     without = sorted(words.keys() - with_vector, key=lambda word: (-words[word], word))
     cause = _find_cause(path, dimension, limits, words, without, least)
     raise InputError(
-        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.least_coverage asks for "
-        f"{least:.1%}; {cause}; or set prepare.least_coverage lower, 0 for any"
+        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.min_coverage asks for "
+        f"{least:.1%}; {cause}; or set prepare.min_coverage lower, 0 for any"
     )
 
 
@@ -89,16 +89,18 @@ def _find_cause(
         for repair, spellings, matched in zip(REPAIRS, wanted, matches, strict=True):
             if (spelling := repair.spell_alike(word)) in spellings:
                 matched.setdefault(spelling, word)
-    if unreadable > GREATEST_UNREADABLE * rows:
+    if unreadable > MAX_UNREADABLE_SHARE * rows:
         return f"likely cause: {unreadable:,} of the file's {rows:,} words are not UTF-8; save it as UTF-8"
     for repair, matched in zip(REPAIRS, matches, strict=True):
         share = _share(words, {word for word in words if repair.spell_alike(word) in matched})
         examples = [word for word in without if repair.spell_alike(word) in matched]
         if examples and share >= min(least, ENOUGH):
-            example = f"{in_short(matched[repair.spell_alike(examples[0])])} for the text's {in_short(examples[0])}"
+            example = (
+                f"{abbreviated(matched[repair.spell_alike(examples[0])])} for the text's {abbreviated(examples[0])}"
+            )
             return f"likely cause: {repair.cause} ({example}), or else {share:.1%} would have one; {repair.advice}"
-    beginning = ", ".join(map(in_short, first)) or "no text"
-    frequent = ", ".join(map(in_short, without[:SHOWN_WORDS]))
+    beginning = ", ".join(map(abbreviated, first)) or "no text"
+    frequent = ", ".join(map(abbreviated, without[:SHOWN_WORDS]))
     return (
         "likely cause: vectors of another language, of too few words, or of words cut otherwise than by spaCy's "
         f"English rules (the file has {rows:,} words, first {beginning}; most frequent in the text without a vector "

@@ -1,7 +1,7 @@
 r"""Tokenize pieces of text exactly as spaCy's English tokenizer does, with far fewer calls of spaCy.
 
 A piece is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy tokenizes a piece
-independently of the surrounding text, except where `Cutter.meetings` finds otherwise.
+independently of the surrounding text, except where `PieceTokenizer.meetings` finds otherwise.
 
 The tokens do not depend on most of the letters of a piece either. spaCy lists special cases (contractions,
 abbreviations, emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter
@@ -40,28 +40,30 @@ for number, (letters, stand_in) in enumerate([(string.ascii_lowercase, "q"), (st
     CASE[list(letters.encode())], SHAPE[list(letters.encode())] = number, ord(stand_in)
 
 
-class NumberedTokens(NamedTuple):
+class TokenizedTexts(NamedTuple):
     """Dictionary-encoded tokens of N texts."""
 
     types: pa.StringArray
     ids: pa.ListArray  # N lists of int32, indices into `types`
 
-    def add(self, texts: Sequence[Sequence[str]]) -> "NumberedTokens":
+    def add(self, texts: Sequence[Sequence[str]]) -> "TokenizedTexts":
         """Return a copy with further texts, given as lists of tokens, appended."""
         words = pa.array(chain.from_iterable(texts), pa.string())
         types = pa.concat_arrays([self.types, words]).dictionary_encode()  # known types keep their numbers
-        more = pa.ListArray.from_arrays(end_to_end([len(words) for words in texts]), types.indices[len(self.types) :])
-        return NumberedTokens(types.dictionary, pa.concat_arrays([self.ids, more]))
+        more = pa.ListArray.from_arrays(
+            offsets_from_lengths([len(words) for words in texts]), types.indices[len(self.types) :]
+        )
+        return TokenizedTexts(types.dictionary, pa.concat_arrays([self.ids, more]))
 
-    def lower(self) -> "NumberedTokens":
+    def lower(self) -> "TokenizedTexts":
         """Return a copy with each token in lower case."""
         types = pa.array([word.lower() for word in self.types.to_pylist()], pa.string()).dictionary_encode()
-        return NumberedTokens(
+        return TokenizedTexts(
             types.dictionary, pa.ListArray.from_arrays(self.ids.offsets, types.indices.take(self.ids.values))
         )
 
 
-class Cutter:
+class PieceTokenizer:
     """Tokenizer of `spacy.blank("en")`, which the trained English pipelines use too, with a cache by shape."""
 
     def __init__(self) -> None:
@@ -82,9 +84,9 @@ class Cutter:
 
         self._halves = self._halve(Tokenizer(Vocab(), **affixes), specials)
         self._lasts, self._firsts = (sorted({pair[side] for pair in self._halves}) for side in (0, 1))
-        self._may_meet = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
+        self._may_join = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
         for last, first in self._halves:
-            self._may_meet[self._lasts.index(last), self._firsts.index(first)] = True
+            self._may_join[self._lasts.index(last), self._firsts.index(first)] = True
 
     def _halve(self, by_affixes: Tokenizer, specials: Iterable[str]) -> dict[tuple[str, str], set[tuple[str, str]]]:
         """Split special cases where a space might divide them; return the halves by the tokens before and after it.
@@ -98,11 +100,11 @@ class Cutter:
             if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
         }
         # In the final tokens, a token may have been replaced by the first or last token of another special case.
-        put = {special: self._words(special) for special in found}
+        finals = {special: self._words(special) for special in found}
         lasts, firsts = defaultdict(set), defaultdict(set)
         for special, tokens in found.items():
-            lasts[tokens[-1]].add(put[special][-1])
-            firsts[tokens[0]].add(put[special][0])
+            lasts[tokens[-1]].add(finals[special][-1])
+            firsts[tokens[0]].add(finals[special][0])
         halves = defaultdict(set)
         for tokens in found.values():
             for place in range(1, len(tokens)):
@@ -119,16 +121,18 @@ class Cutter:
     def _words(self, text: str) -> list[str]:
         return [token.text for token in self._tokenizer(text)]
 
-    def cut(self, pieces: pa.StringArray) -> NumberedTokens:
+    def cut(self, pieces: pa.StringArray) -> TokenizedTexts:
         """Tokenize distinct pieces, (N,), each in isolation."""
         plain = pc.match_substring_regex(pieces, PLAIN)
         words, counts = self._cut_plain(pieces.filter(plain))
         others = self.words(pieces.filter(pc.invert(plain)).to_pylist())
         words_of_others = pa.array(chain.from_iterable(others), pa.string())
         tokens = pa.concat_arrays([words, words_of_others]).dictionary_encode()
-        ids = pa.ListArray.from_arrays(end_to_end(np.append(counts, [len(words) for words in others])), tokens.indices)
+        ids = pa.ListArray.from_arrays(
+            offsets_from_lengths(np.append(counts, [len(words) for words in others])), tokens.indices
+        )
         plain_first = np.argsort(~plain.to_numpy(zero_copy_only=False), kind="stable")
-        return NumberedTokens(tokens.dictionary, ids.take(pa.array(np.argsort(plain_first))))
+        return TokenizedTexts(tokens.dictionary, ids.take(pa.array(np.argsort(plain_first))))
 
     def _cut_plain(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
         """Tokenize plain pieces; return the concatenated tokens, and the number of tokens of each piece, (N,).
@@ -137,14 +141,14 @@ class Cutter:
         """
         if not len(pieces):
             return pa.array([], pa.string()), np.zeros(0, dtype=np.int32)
-        shapes, kept = self._draw(pieces)
+        shapes, kept = self._shapes(pieces)
         encoded = shapes.dictionary_encode()
         words = self.words(encoded.dictionary.to_pylist())
         lengths = pa.array([list(map(len, each)) for each in words], pa.list_(pa.int32())).take(encoded.indices)
-        offsets = kept[end_to_end(lengths.flatten().to_numpy())]
+        offsets = kept[offsets_from_lengths(lengths.flatten().to_numpy())]
         return string_array(offsets, bytes_of(pieces)), np.diff(lengths.offsets.to_numpy())
 
-    def _draw(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
+    def _shapes(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
         """Return the shape of each piece, (N,), and the position in the pieces' text of each character of the shapes.
 
         The positions are (S + 1,) for S characters of all shapes together; the last position is the end of the text.
@@ -160,10 +164,10 @@ class Cutter:
         is_kept = (before < LONGEST_RUN) | special | (case == 0)
         kept = np.append(np.flatnonzero(is_kept), len(text)).astype(np.int32)
         drawn = np.where(special, text, SHAPE[text])[is_kept]
-        starts_drawn = end_to_end(is_kept)[starts]
+        starts_drawn = offsets_from_lengths(is_kept)[starts]
         return string_array(starts_drawn, drawn), kept
 
-    def meetings(self, cut: NumberedTokens, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
+    def find_joins(self, cut: TokenizedTexts, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
         """Return the indices of the pieces, of (P,), after which a special case might extend across the next space.
 
         In "great:) )" spaCy finds the tokens of the special case ":))" but leaves ":", ")" and ")" separate because of
@@ -176,17 +180,17 @@ class Cutter:
         first[some] = _places(cut.types, self._firsts)[ids[offsets[some]]]
         lasts, firsts = (pa.array(each).take(pieces).to_numpy() for each in (last, first))
         both = np.flatnonzero((lasts[:-1] >= 0) & (firsts[1:] >= 0))
-        both = both[self._may_meet[lasts[both], firsts[both + 1]]]
+        both = both[self._may_join[lasts[both], firsts[both + 1]]]
         left, right = (texts.take(pieces.take(pa.array(both + side))).to_pylist() for side in (0, 1))
         met = [
-            _may_be_halves(before, after, self._halves[self._lasts[last], self._firsts[first]])
+            _could_be_split(before, after, self._halves[self._lasts[last], self._firsts[first]])
             for before, after, last, first in zip(left, right, lasts[both], firsts[both + 1], strict=True)
         ]
         places: npt.NDArray[np.int64] = both[np.array(met, dtype=np.bool_)]
         return places
 
 
-def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
+def _could_be_split(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
     """Tell whether `left` could end with the first half of any pair while `right` starts with the second half."""
     left, right = left.replace(" ", ""), right.replace(" ", "")
     return any(
@@ -224,6 +228,6 @@ def string_array(offsets: npt.NDArray[np.int32], text: npt.NDArray[np.uint8]) ->
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def end_to_end(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
+def offsets_from_lengths(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
     """Return the offsets, (N + 1,), of consecutive items from their lengths, (N,)."""
     return np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))

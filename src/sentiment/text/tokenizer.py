@@ -10,18 +10,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment.text.spacy_pieces import Cutter, NumberedTokens, bytes_of, end_to_end, offsets_of, string_array
+from sentiment.text.spacy_pieces import (
+    PieceTokenizer,
+    TokenizedTexts,
+    bytes_of,
+    offsets_from_lengths,
+    offsets_of,
+    string_array,
+)
 
 UNKNOWN = "<unk>"  # also the only token of a review without tokens
 
 # White space as defined by Python's str.isspace, which spaCy uses, for Arrow's regular expressions.
-WHITE = r"[\t-\r\x1c- \x{85}\p{Z}]"
+WHITESPACE = r"[\t-\r\x1c- \x{85}\p{Z}]"
 # HTML line break as browsers accept it: in upper or lower case, with or without attributes, even "</br>".
-BREAK = rf"</?[Bb][Rr](?:(?:{WHITE}|/)[^<>]*)?>"
-BREAKS = rf"(?:{WHITE}*{BREAK}{WHITE}*)+"
+BREAK = rf"</?[Bb][Rr](?:(?:{WHITESPACE}|/)[^<>]*)?>"
+BREAKS = rf"(?:{WHITESPACE}*{BREAK}{WHITESPACE}*)+"
 SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # the 94 printable characters from "!" to "~"
 # The next-to-last UTF-8 byte of all white space outside ASCII (and of some other characters).
-IN_WHITE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
+IN_WHITESPACE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,9 @@ class ReviewTokenizer:
 
     def __init__(self, rules: TokenRules) -> None:
         self._rules = rules
-        self._cutter = Cutter()
+        self._cutter = PieceTokenizer()
 
-    def number(self, texts: pa.StringArray) -> NumberedTokens:
+    def tokenize(self, texts: pa.StringArray) -> TokenizedTexts:
         """Tokenize N texts as `spacy.blank("en")` does, and number their tokens.
 
         A text without tokens becomes a single unknown token, so that no review is empty.
@@ -50,32 +57,32 @@ class ReviewTokenizer:
             texts = pc.replace_substring_regex(texts, BREAKS, " ")
         reviews, texts_of_pieces = _split(texts)
         cut = self._cutter.cut(texts_of_pieces)
-        meetings = self._cutter.meetings(cut, texts_of_pieces, reviews.values)
-        meetings = np.setdiff1d(meetings, reviews.offsets.to_numpy() - 1)  # reviews are separate texts
-        if len(meetings):
-            runs, reviews = _join(reviews, texts_of_pieces, meetings)
+        joins = self._cutter.find_joins(cut, texts_of_pieces, reviews.values)
+        joins = np.setdiff1d(joins, reviews.offsets.to_numpy() - 1)  # reviews are separate texts
+        if len(joins):
+            runs, reviews = _join(reviews, texts_of_pieces, joins)
             cut = cut.add(self._cutter.words(runs))
         if self._rules.lower:
             cut = cut.lower()
         tokens = cut.ids.take(reviews.values)
         ids = pa.ListArray.from_arrays(tokens.offsets.take(reviews.offsets), tokens.values)
-        numbered = NumberedTokens(cut.types, ids)
+        tokenized = TokenizedTexts(cut.types, ids)
         empty = pc.equal(pc.list_value_length(ids), 0).to_numpy(zero_copy_only=False)
         if empty.any():
-            numbered = numbered.add([[UNKNOWN]])
+            tokenized = tokenized.add([[UNKNOWN]])
             rows = np.where(empty, len(texts), np.arange(len(texts)))
-            numbered = NumberedTokens(numbered.types, numbered.ids.take(pa.array(rows)))
+            tokenized = TokenizedTexts(tokenized.types, tokenized.ids.take(pa.array(rows)))
         if self._rules.max_tokens is not None:
-            ids = pc.list_slice(numbered.ids, 0, self._rules.max_tokens, return_fixed_size_list=False)
-            numbered = NumberedTokens(numbered.types, ids)
-        return numbered
+            ids = pc.list_slice(tokenized.ids, 0, self._rules.max_tokens, return_fixed_size_list=False)
+            tokenized = TokenizedTexts(tokenized.types, ids)
+        return tokenized
 
-    def number_all(self, batches: Iterable[pa.StringArray]) -> Iterator[NumberedTokens]:
+    def tokenize_all(self, batches: Iterable[pa.StringArray]) -> Iterator[TokenizedTexts]:
         """Tokenize batches of texts in order, each batch in a thread while the caller processes the previous batch."""
-        with ThreadPoolExecutor(1) as beside:
-            ahead: Future[NumberedTokens] | None = None
+        with ThreadPoolExecutor(1) as executor:
+            ahead: Future[TokenizedTexts] | None = None
             for texts in batches:
-                behind, ahead = ahead, beside.submit(self.number, texts)
+                behind, ahead = ahead, executor.submit(self.tokenize, texts)
                 if behind:
                     yield behind.result()
             if ahead:
@@ -84,7 +91,7 @@ class ReviewTokenizer:
 
 def are_blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
     """Return a mask, (N,), of the texts that consist of only white space and HTML line breaks."""
-    blank = pc.match_substring_regex(texts, rf"^(?:{WHITE}|{BREAK})*$")
+    blank = pc.match_substring_regex(texts, rf"^(?:{WHITESPACE}|{BREAK})*$")
     return np.asarray(blank.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
@@ -99,7 +106,7 @@ def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
     is_cut = text == SPACE
     is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # in uint8, where white space wraps around to large values
     beyond = np.flatnonzero(text[:-1] >= 0x80)  # outside ASCII
-    is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITE[text[beyond - 1]]
+    is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITESPACE[text[beyond - 1]]
     is_cut[starts[:-1][starts[:-1] < len(text)]] = False
     cuts = np.flatnonzero(is_cut)
     is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
@@ -113,18 +120,18 @@ def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
 
 
 def _join(
-    reviews: pa.ListArray, texts_of_pieces: pa.StringArray, meetings: npt.NDArray[np.int64]
+    reviews: pa.ListArray, texts_of_pieces: pa.StringArray, joins: npt.NDArray[np.int64]
 ) -> tuple[list[str], pa.ListArray]:
-    """Join pieces that meet; `meetings` are the indices into `reviews.values` of pieces that meet the next piece.
+    """Join pieces that meet; `joins` are the indices into `reviews.values` of pieces that meet the next piece.
 
-    Returns the texts of the joined pieces, and the reviews with those pieces, numbered from `len(texts_of_pieces)` on.
+    Returns the texts of the joined pieces, and the reviews with those pieces, tokenized from `len(texts_of_pieces)` on.
     """
     pieces = reviews.values.to_numpy().copy()
-    goes_on, comes_on = np.zeros((2, len(pieces)), dtype=np.bool_)
-    goes_on[meetings] = comes_on[meetings + 1] = True
-    starts, stops = np.flatnonzero(goes_on & ~comes_on), np.flatnonzero(comes_on & ~goes_on) + 1
-    met = texts_of_pieces.take(pa.array(pieces[goes_on | comes_on])).to_pylist()
-    runs = [" ".join(met[start:end]) for start, end in pairwise(end_to_end(stops - starts).tolist())]
+    joins_next, joins_previous = np.zeros((2, len(pieces)), dtype=np.bool_)
+    joins_next[joins] = joins_previous[joins + 1] = True
+    starts, stops = np.flatnonzero(joins_next & ~joins_previous), np.flatnonzero(joins_previous & ~joins_next) + 1
+    met = texts_of_pieces.take(pa.array(pieces[joins_next | joins_previous])).to_pylist()
+    runs = [" ".join(met[start:end]) for start, end in pairwise(offsets_from_lengths(stops - starts).tolist())]
     pieces[starts] = len(texts_of_pieces) + np.arange(len(runs))
-    offsets = end_to_end(~comes_on)[reviews.offsets.to_numpy()]
-    return runs, pa.ListArray.from_arrays(offsets, pa.array(pieces[~comes_on]))
+    offsets = offsets_from_lengths(~joins_previous)[reviews.offsets.to_numpy()]
+    return runs, pa.ListArray.from_arrays(offsets, pa.array(pieces[~joins_previous]))

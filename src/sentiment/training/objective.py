@@ -39,7 +39,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.nn.parallel import DistributedDataParallel
 
-from sentiment.dataset.batching import Batch, pad_batch, parts_of
+from sentiment.dataset.batching import Batch, pad_batch, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
 from sentiment.runtime.device import product_dtype
@@ -78,7 +78,7 @@ class Objective:
         self.unlabelled = unlabelled.to(device) if unlabelled is not None else None
         self.config = config
         self.device = device
-        self.products = product_dtype(config.precision, device)
+        self.product_dtype = product_dtype(config.precision, device)
         counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
         self.radius = self.measure_radius()
@@ -95,7 +95,7 @@ class Objective:
         if self.unlabelled is not None and unlabelled_rows is not None:
             for weight, batch, _ in self.parts(self.unlabelled, unlabelled_rows):
                 if self.config.virtual:
-                    logits, worst = self.away_from_itself(batch)
+                    logits, worst = self.virtual_adversarial_shift(batch)
                     # for fixed p, the gradient equals that of KL(p, q), which differs by the entropy of p
                     divergence = cross_entropy(logits.sigmoid())
                     self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
@@ -106,10 +106,10 @@ class Objective:
             if self.config.adversarial == 0:
                 share += self.step(batch, loss, weight, None, is_last)
                 continue
-            shift = self.no_shift(batch)
+            shift = self.zero_shift(batch)
             share += self.step(batch, loss, weight, shift, is_last=False)
             assert shift.grad is not None
-            worst = self.worst_shift(shift.grad, batch)
+            worst = self.adversarial_shift(shift.grad, batch)
             self.step(batch, loss, weight * self.config.adversarial, worst, is_last)
         return share / self.processes
 
@@ -121,7 +121,7 @@ class Objective:
         own = rows[self.rank :: self.processes]
         # A process that gets no reviews, because the batch has too few, still takes part: with a review of weight 0.
         weight = self.processes / len(rows) if len(own) else 0.0
-        parts = parts_of(own if len(own) else rows[:1], reviews.lengths, self.config.tokens_at_once)
+        parts = split_by_tokens(own if len(own) else rows[:1], reviews.lengths, self.config.tokens_at_once)
         for number, part in enumerate(parts, start=1):
             yield weight, pad_batch(reviews, part), number == len(parts)
 
@@ -129,31 +129,31 @@ class Objective:
         """Accumulate the gradient of a batch's weighted loss, with shifted embeddings, and return that loss, ()."""
         # DistributedDataParallel replaces gradients by their mean over processes: only once, at the last step.
         with self.shared.no_sync() if self.shared and not is_last else nullcontext():
-            logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift, self.products)
+            logits = (self.shared or self.model)(batch.tokens, batch.lengths, shift, self.product_dtype)
             weighted = weight * loss(logits)
             weighted.backward()
         return weighted.detach()
 
-    def away_from_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def virtual_adversarial_shift(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most.
 
         Accumulates no gradient.
         """
-        shift = self.no_shift(batch)
-        logits = self.model(batch.tokens, batch.lengths, shift, self.products)
+        shift = self.zero_shift(batch)
+        logits = self.model(batch.tokens, batch.lengths, shift, self.product_dtype)
         (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
-        return logits.detach(), self.worst_shift(gradient, batch)
+        return logits.detach(), self.adversarial_shift(gradient, batch)
 
     def measure_radius(self) -> Tensor:
         """Return epsilon sigma, ()."""
-        return self.config.epsilon * spread(self.model.embedding.weight, self.frequencies)
+        return self.config.epsilon * weighted_std(self.model.embedding.weight, self.frequencies)
 
-    def worst_shift(self, gradient: Tensor, batch: Batch) -> Tensor:
+    def adversarial_shift(self, gradient: Tensor, batch: Batch) -> Tensor:
         """Return r, (T, B, E), given the gradient of a loss, (T, B, E)."""
         norms = self.radius * batch.lengths.double().sqrt()  # (B,)
-        return norms.to(gradient.dtype)[:, None] * direction(gradient)
+        return norms.to(gradient.dtype)[:, None] * normalize(gradient)
 
-    def no_shift(self, batch: Batch) -> Tensor:
+    def zero_shift(self, batch: Batch) -> Tensor:
         """Return zeros, (T, B, E), to add to the embeddings, so that autograd can return the embeddings' gradient."""
         return torch.zeros(
             *batch.tokens.shape, self.model.embedding.embedding_dim, device=self.device, requires_grad=True
@@ -170,7 +170,7 @@ def entropy(logits: Tensor) -> Tensor:
     return (softplus(logits) - logits * logits.sigmoid()).sum()
 
 
-def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:
+def weighted_std(embeddings: Tensor, frequencies: Tensor) -> Tensor:
     """Return the standard deviation, (), of the elements of embeddings (V, E), weighted by word frequencies (V,)."""
     embeddings = embeddings.detach()
     mean = frequencies @ embeddings  # (E,)
@@ -178,7 +178,7 @@ def spread(embeddings: Tensor, frequencies: Tensor) -> Tensor:
     return variance.double().sqrt()  # MKL computes float32 roots, and rounds them differently on other processors
 
 
-def direction(gradient: Tensor) -> Tensor:
+def normalize(gradient: Tensor) -> Tensor:
     """Scale each review's slice, (T, E), of a gradient (T, B, E) to Euclidean norm 1; a zero slice stays zero."""
     norms: Tensor = torch.linalg.vector_norm(gradient, dim=(0, 2), keepdim=True)
     return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny)

@@ -32,14 +32,21 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
-from sentiment.runtime.device import memory_for
-from sentiment.runtime.distributed import first_says, rank_and_count, stack_over_processes, sum_over_processes
-from sentiment.runtime.resume import Saved, Weights, optimizer_state, random_state, restore_optimizer, restore_random
+from sentiment.runtime.device import catch_out_of_memory
+from sentiment.runtime.distributed import broadcast_flag, gather_over_processes, rank_and_count, sum_over_processes
+from sentiment.runtime.resume import (
+    SavedState,
+    Weights,
+    optimizer_state,
+    random_state,
+    restore_optimizer,
+    restore_random,
+)
 from sentiment.runtime.schedule import rate_factor
 from sentiment.training.objective import Objective, ObjectiveConfig
 
-SECONDS_TO_SAVE = 120.0  # between two saves within an epoch
-STEPS_TO_LOOK = 16  # between two checks of the clock
+SAVE_INTERVAL_SECONDS = 120.0  # between two saves within an epoch
+STEPS_BETWEEN_CLOCK_CHECKS = 16  # between two checks of the clock
 SMALLEST_BATCH = 8  # reviews
 
 
@@ -49,7 +56,7 @@ class TrainConfig(ObjectiveConfig):
 
     seed: int  # of the order of the reviews and of dropout
     batch_size: int  # B, maximum
-    least_steps: int  # minimum per epoch; few reviews make smaller batches, see `batch_size_for`
+    min_steps: int  # minimum per epoch; few reviews make smaller batches, see `batch_size_for`
     epochs: int  # maximum
     patience: int | None  # epochs without a better validation loss before stopping; None never stops early
     learning_rate: float  # peak
@@ -58,12 +65,12 @@ class TrainConfig(ObjectiveConfig):
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
     clip_norm: float | None  # maximum Euclidean norm of the gradient; None does not clip
     freeze_embeddings: bool  # do not train the word vectors
-    unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
-    rate_decay: float  # factor of the learning rate from each part to the part below (same paper)
-    averaging: float  # share of the running mean of the weights kept at each step; 0 averages nothing
+    gradual_unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
+    layer_decay: float  # factor of the learning rate from each part to the part below (same paper)
+    ema_decay: float  # share of the running mean of the weights kept at each step; 0 averages nothing
 
     @property
-    def bound_on_memory(self) -> str:
+    def memory_parameter(self) -> str:
         """Return the name and the value of the parameter that bounds memory."""
         return f"train.tokens_at_once, now {self.tokens_at_once:,}"
 
@@ -94,7 +101,7 @@ Watch = Callable[[list[Tensor], int], Iterable[Tensor]]  # wraps the batches of 
 class Trainer:
     """Trainer of a classifier, from the beginning or from a saved state."""
 
-    @memory_for("moving the model and the reviews to the GPU")
+    @catch_out_of_memory("moving the model and the reviews to the GPU")
     def __init__(
         self,
         model: Classifier,
@@ -102,7 +109,7 @@ class Trainer:
         config: TrainConfig,
         device: torch.device,
         unlabelled: EncodedReviews | None = None,
-        saved: Saved | None = None,
+        saved: SavedState | None = None,
         watch: Watch = lambda batches, epoch: batches,
     ) -> None:
         """Prepare to train `model` in place on labelled reviews, and on unlabelled ones if the objective uses them.
@@ -113,10 +120,12 @@ class Trainer:
         torch.manual_seed(config.seed + self.rank)  # for dropout
         self.model = model.to(device)
         model.embedding.weight.requires_grad_(not config.freeze_embeddings)
-        self.averaged = copy.deepcopy(model) if config.averaging else model
-        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in model.parts()]
+        self.averaged = copy.deepcopy(model) if config.ema_decay else model
+        self.layer_groups = [
+            [weight for weight in part.parameters() if weight.requires_grad] for part in model.layer_groups()
+        ]
         self.optimizer = torch.optim.AdamW(
-            [{"params": part} for part in self.parts], weight_decay=config.weight_decay, fused=True
+            [{"params": part} for part in self.layer_groups], weight_decay=config.weight_decay, fused=True
         )
         self.objective = Objective(model, reviews, unlabelled, config, device)
         self.config, self.device, self.watch = config, device, watch
@@ -125,7 +134,9 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(reviews) / self.batch_size)
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this epoch
-        self.first_bad = torch.zeros((), dtype=torch.int64, device=device)  # first non-finite batch, from 1; 0: none
+        self.first_non_finite = torch.zeros(
+            (), dtype=torch.int64, device=device
+        )  # first non-finite batch, from 1; 0: none
         self.epochs: list[Epoch] = []  # finished
         self.best: Weights = {}  # the weights after the best epoch
         self.saved, self.saved_at = saved, time.monotonic()
@@ -166,25 +177,27 @@ class Trainer:
         """Train for one epoch on the labelled reviews, or for the rest of a resumed epoch."""
         done, taken = divmod(self.step, self.steps_per_epoch)
         number, batches, config = done + 1, next(self.orders), self.config
-        frozen = [weight for part in self.parts[number:] for weight in part] if config.unfreezing else []
+        frozen = [weight for part in self.layer_groups[number:] for weight in part] if config.gradual_unfreezing else []
         started = time.perf_counter()
         self.model.train()
         for position, rows in enumerate(self.watch(batches[taken:], number), start=taken + 1):
             work = f"epoch {number}, batch {position} of {len(batches)}, {len(rows)} reviews"
             longest = f"the longest of {self.lengths[rows].max():,} tokens"
-            with memory_for(f"{work}, {longest}", config.bound_on_memory):
+            with catch_out_of_memory(f"{work}, {longest}", config.memory_parameter):
                 loss, is_finite = self.differentiate(rows, frozen)
-                self.first_bad = torch.where((self.first_bad == 0) & ~is_finite, position, self.first_bad)
+                self.first_non_finite = torch.where(
+                    (self.first_non_finite == 0) & ~is_finite, position, self.first_non_finite
+                )
                 is_last = position == len(batches)
-                is_time = position % STEPS_TO_LOOK == 0 and not is_last and self.is_time_to_save()
+                is_time = position % STEPS_BETWEEN_CLOCK_CHECKS == 0 and not is_last and self.is_time_to_save()
                 if self.device.type == "cpu" or is_time or is_last:
-                    check(self.first_bad, number, batches)
+                    check_finite(self.first_non_finite, number, batches)
                 self.update()
                 self.loss_sum += loss * len(rows)
                 if is_time:
                     self.save()
         train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
-        self.loss_sum, self.first_bad = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_bad)
+        self.loss_sum, self.first_non_finite = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_non_finite)
         reviews = sum(len(rows) for rows in batches[taken:])
         return TrainedEpoch(number, train_loss, reviews, time.perf_counter() - started)
 
@@ -208,17 +221,17 @@ class Trainer:
         config, steps = self.config, self.config.epochs * self.steps_per_epoch
         factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
         for depth, group in enumerate(self.optimizer.param_groups):
-            group["lr"] = config.learning_rate * config.rate_decay**depth * factor
+            group["lr"] = config.learning_rate * config.layer_decay**depth * factor
         self.optimizer.step()
         self.step += 1
         if self.averaged is not self.model:
             # the mean keeps less at first, so that the untrained weights are soon forgotten
-            average(self.averaged, self.model, min(config.averaging, self.step / (10 + self.step)))
+            average(self.averaged, self.model, min(config.ema_decay, self.step / (10 + self.step)))
 
     def validate(self, trained: TrainedEpoch, validation: EncodedReviews) -> Epoch:
         """Evaluate the averaged weights on the validation reviews, and return the results of the epoch."""
         started = time.perf_counter()
-        with memory_for(f"epoch {trained.number}, validation", self.config.bound_on_memory):
+        with catch_out_of_memory(f"epoch {trained.number}, validation", self.config.memory_parameter):
             loss, accuracy = evaluate(self.averaged, validation, self.device, self.config.tokens_at_once)
         return Epoch(
             number=trained.number,
@@ -230,8 +243,8 @@ class Trainer:
         )
 
     def is_time_to_save(self) -> bool:
-        """Return whether the last save was SECONDS_TO_SAVE ago or more, by the clock of the first process."""
-        return self.saved is not None and first_says(time.monotonic() - self.saved_at >= SECONDS_TO_SAVE)
+        """Return whether the last save was SAVE_INTERVAL_SECONDS ago or more, by the clock of the first process."""
+        return self.saved is not None and broadcast_flag(time.monotonic() - self.saved_at >= SAVE_INTERVAL_SECONDS)
 
     def save(self) -> None:
         """Save the state needed to resume; each process contributes its share, and the first process writes."""
@@ -243,7 +256,7 @@ class Trainer:
             "averaged": self.averaged.state_dict() if self.averaged is not self.model else {},
             "optimizer": optimizer_state(self.optimizer),
             "step": {"taken": torch.tensor(self.step)},
-            "shares": {name: stack_over_processes(share.to(self.device)) for name, share in shares.items()},
+            "shares": {name: gather_over_processes(share.to(self.device)) for name, share in shares.items()},
             "epochs": {"rows": torch.tensor(self.epochs, dtype=torch.float64)} if self.epochs else {},
             "best": self.best,
         }
@@ -279,13 +292,13 @@ def is_over(epochs: list[Epoch], config: TrainConfig) -> bool:
 
 
 def batch_size_for(reviews: int, config: TrainConfig) -> int:
-    """Return the number of reviews in a batch: config.batch_size, or fewer so that an epoch has config.least_steps.
+    """Return the number of reviews in a batch: config.batch_size, or fewer so that an epoch has config.min_steps.
 
     Adam moves a weight by about the learning rate per step, so that a network learns little in few steps, whatever the
     number of epochs. A batch of fewer than SMALLEST_BATCH reviews is too noisy, and takes as long as a batch of
     SMALLEST_BATCH.
     """
-    return min(config.batch_size, max(SMALLEST_BATCH, reviews // config.least_steps))
+    return min(config.batch_size, max(SMALLEST_BATCH, reviews // config.min_steps))
 
 
 def endless_epochs(reviews: EncodedReviews, batch_size: int, seed: int) -> Iterator[list[Tensor]]:
@@ -323,12 +336,12 @@ def average(averaged: Classifier, model: Classifier, kept: float) -> None:
     get_ema_multi_avg_fn(kept)([mean for mean, _ in pairs], [weight for _, weight in pairs], None)
 
 
-def check(first_bad: Tensor, epoch: int, batches: list[Tensor]) -> None:
+def check_finite(first_non_finite: Tensor, epoch: int, batches: list[Tensor]) -> None:
     """Raise InputError if the loss or the gradient of a batch was not finite.
 
-    `first_bad`, () int64, is the number of the first such batch, from 1, or 0 if there was none.
+    `first_non_finite`, () int64, is the number of the first such batch, from 1, or 0 if there was none.
     """
-    if position := int(first_bad):
+    if position := int(first_non_finite):
         rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
             f"the loss of epoch {epoch}, batch {position} of {len(batches)}, or its gradient, is not finite; lower "

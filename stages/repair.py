@@ -1,6 +1,6 @@
 """Remove files that a killed DVC left half-written; not a pipeline stage, but the first step of `make run`.
 
-python -m stages.mend
+python -m stages.repair
 
 DVC 3.67 writes three kinds of files in place: `dvc.lock`, the entries of its run cache, and `rwlock`, its list of the
 paths that running commands read and write. If DVC is killed during such a write, its next run may fail at the truncated
@@ -26,51 +26,51 @@ from dvc.utils.serialize import ParseError, load_yaml, parse_yaml
 from voluptuous import Invalid
 
 from sentiment.errors import InputError
-from sentiment.storage.outputs import replacing
+from sentiment.storage.outputs import atomic_output
 from stages.run import one_line_errors
 
 LOCK = Path("dvc.lock")
 LOCK_BEGINS = "schema: '2.0'\nstages:\n"
-READERS = Path(".dvc/tmp") / RWLOCK_FILE
+RWLOCK = Path(".dvc/tmp") / RWLOCK_FILE
 # A running DVC, perhaps another user's in a shared cache, writes any of the three files in far less time than this.
 SETTLE_SECONDS = 5.0
 CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
-def mend(folder: Path = Path()) -> list[Path]:
+def repair(folder: Path = Path()) -> list[Path]:
     """Remove the half-written files of a clone and of its cache, wherever the cache is, and return their paths.
 
     A truncated `dvc.lock` is replaced by the version in git's index, if that version is valid. A file that changes
     within SETTLE_SECONDS is kept, since a running DVC is writing the file. Raises InputError for a `dvc.lock` that is
     broken in another way.
     """
-    halves = find_halves(folder)
-    if halves:
+    truncated = find_halves(folder)
+    if truncated:
         time.sleep(SETTLE_SECONDS)
         again = find_halves(folder)
-        halves = {path: state for path, state in halves.items() if again.get(path) == state}
-    return [path for path in halves if is_removed(path)]
+        truncated = {path: state for path, state in truncated.items() if again.get(path) == state}
+    return [path for path in truncated if remove_or_restore(path)]
 
 
 def find_halves(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return the half-written files and empty folders at which DVC fails, with modification times (ns) and sizes."""
     notes = notes_folder(folder)
-    halves: dict[Path, tuple[int, int]] = {}
+    truncated: dict[Path, tuple[int, int]] = {}
 
     def is_without_notes(path: Path) -> bool:
-        return path.is_dir() and not {*path.iterdir()} - {*halves}
+        return path.is_dir() and not {*path.iterdir()} - {*truncated}
 
     candidates: list[tuple[Path, Callable[[Path], bool]]] = [
-        *zip(notes.glob("*/*/*.tmp"), repeat(is_note)),
+        *zip(notes.glob("*/*/*.tmp"), repeat(is_run_cache_entry)),
         *zip(notes.glob("*/*"), repeat(is_without_notes)),
-        (folder / READERS, is_half_list),
+        (folder / RWLOCK, is_half_list),
         (folder / LOCK, is_half_lock),
     ]
     for path, is_half in candidates:
         with suppress(OSError):  # another DVC has removed the file, or the file is unreadable
             if is_half(path):
-                halves[path] = (path.stat().st_mtime_ns, path.stat().st_size)
-    return halves
+                truncated[path] = (path.stat().st_mtime_ns, path.stat().st_size)
+    return truncated
 
 
 def notes_folder(folder: Path) -> Path:
@@ -79,7 +79,7 @@ def notes_folder(folder: Path) -> Path:
     return (Path(cache) if cache else folder / ".dvc" / "cache") / "runs"
 
 
-def is_note(path: Path) -> bool:
+def is_run_cache_entry(path: Path) -> bool:
     """Tell whether DVC would accept a file in its run cache as an entry; DVC itself removes all other files there."""
     try:
         COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(path))
@@ -100,7 +100,7 @@ def is_half_list(path: Path) -> bool:
 def is_half_lock(path: Path) -> bool:
     """Tell whether a `dvc.lock` was truncated during a write; raise InputError if the file is broken in another way."""
     content = path.read_bytes()
-    if (fault := fault_of(content)) is None:
+    if (fault := find_fault(content)) is None:
         return False
     if CONFLICT.search(content):
         if git(path.parent, "ls-files", "--unmerged", "--", path.name):
@@ -113,7 +113,7 @@ def is_half_lock(path: Path) -> bool:
     return True
 
 
-def fault_of(content: bytes) -> str | None:
+def find_fault(content: bytes) -> str | None:
     """Return DVC's reason to reject the content of a `dvc.lock`, in one line, or None if the content is valid."""
     try:
         COMPILED_LOCKFILE_SCHEMA(parse_yaml(content.decode(), LOCK))
@@ -134,17 +134,17 @@ def was_cut_off(content: bytes) -> bool:
     starts = [stage.start() for stage in re.finditer(r"^  \S", text, re.MULTILINE)]
     if len(starts) < 2:
         return LOCK_BEGINS.startswith(text) or text.startswith(LOCK_BEGINS)
-    return fault_of(text[: starts[-1]].encode()) is None  # only the last stage is truncated
+    return find_fault(text[: starts[-1]].encode()) is None  # only the last stage is incomplete
 
 
-def is_removed(path: Path) -> bool:
+def remove_or_restore(path: Path) -> bool:
     """Remove a half-written file or empty folder, or restore `dvc.lock` from git; return whether that was possible."""
     whole = git(path.parent, "show", f":./{path.name}") if path.name == LOCK.name else b""
     try:
         if path.is_dir():
             path.rmdir()
-        elif whole and fault_of(whole) is None:
-            with replacing(path) as partial:
+        elif whole and find_fault(whole) is None:
+            with atomic_output(path) as partial:
                 partial.write_bytes(whole)
         else:
             path.unlink()
@@ -174,6 +174,6 @@ if __name__ == "__main__":
     # DVC reports an error in its configuration itself on its next run.
     with one_line_errors(), suppress(DvcException):
         check_git()
-        for half in mend():
+        for half in repair():
             outcome = "replaced by git's" if half.exists() else "removed"
             print(f"{half}: was cut off while DVC wrote it; {outcome}, and the rest comes from the cache")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sentiment.errors import InputError
-from stages.mend import LOCK, READERS, mend
+from stages.repair import LOCK, RWLOCK, repair
 from tests.clone import Clone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,7 @@ NOTE = b"cmd: x\ndeps:\n- path: a\n  md5: abcd\n"  # cut before its outputs
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no other DVC: a test that has one replaces this."""
-    monkeypatch.setattr("stages.mend.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("stages.repair.SETTLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ def write(path: Path, content: bytes) -> Path:
 
 def test_whole_files_stay(tmp_path: Path) -> None:
     write(tmp_path / LOCK, WHOLE)
-    write(tmp_path / READERS, b"{}")
+    write(tmp_path / RWLOCK, b"{}")
     write(tmp_path / NOTES / "ab" / "abcd" / "ef", b"cmd: x\n")
-    assert mend(tmp_path) == []
+    assert repair(tmp_path) == []
 
 
 def test_an_empty_folder_needs_nothing(tmp_path: Path) -> None:
-    assert mend(tmp_path) == []
+    assert repair(tmp_path) == []
 
 
 CUTS = [b"", WHOLE[:10], WHOLE[: WHOLE.index(b"cmd:")], WHOLE[: WHOLE.index(b"hash:") + 4]]
@@ -63,14 +63,14 @@ CUTS += [WHOLE[: WHOLE.rindex(b"md5:") + 3], WHOLE[:8192] + bytes(1000)]  # zero
 @pytest.mark.parametrize("content", CUTS, ids=range(len(CUTS)))
 def test_a_lock_that_was_cut_off_is_removed_where_git_has_none(tmp_path: Path, content: bytes) -> None:
     lock = write(tmp_path / LOCK, content)
-    assert mend(tmp_path) == [lock]
+    assert repair(tmp_path) == [lock]
     assert not lock.exists()
 
 
 @pytest.mark.parametrize("content", CUTS, ids=range(len(CUTS)))
 def test_a_lock_that_was_cut_off_is_replaced_by_the_one_in_git(repository: Path, content: bytes) -> None:
     lock = write(repository / LOCK, content)
-    assert mend(repository) == [lock]
+    assert repair(repository) == [lock]
     assert lock.read_bytes() == WHOLE
 
 
@@ -88,7 +88,7 @@ FAULTS = {
 def test_a_lock_with_a_mistake_in_it_stays_and_is_named(repository: Path, content: bytes, fault: str) -> None:
     lock = write(repository / LOCK, content)
     with pytest.raises(InputError, match=rf"^dvc\.lock: .*{fault}.*git checkout HEAD -- dvc\.lock$"):
-        mend(repository)
+        repair(repository)
     assert lock.read_bytes() == content
 
 
@@ -105,10 +105,10 @@ def test_a_merge_in_progress_stays_and_its_way_out_is_named(repository: Path, co
     git(repository, *command, "one", check=False)
     conflicting = (repository / LOCK).read_bytes()
     with pytest.raises(InputError, match=r"^dvc\.lock: has conflicts; run git checkout --ours dvc\.lock metrics, then"):
-        mend(repository)
+        repair(repository)
     assert (repository / LOCK).read_bytes() == conflicting
     git(repository, "checkout", "--ours", "dvc.lock", "metrics")  # the advice works
-    assert mend(repository) == []
+    assert repair(repository) == []
 
 
 def test_conflict_markers_that_were_committed_are_named(repository: Path) -> None:
@@ -117,14 +117,14 @@ def test_conflict_markers_that_were_committed_are_named(repository: Path) -> Non
     with pytest.raises(
         InputError, match=r"^dvc\.lock: holds the markers of a merge conflict; .* -- dvc\.lock metrics$"
     ):
-        mend(repository)
+        repair(repository)
     assert lock.read_bytes() == content
 
 
 @pytest.mark.parametrize("content", [b"", b'{"write": {', b"{} {}", b"[]"])
 def test_a_half_list_of_readers_is_removed(tmp_path: Path, content: bytes) -> None:
-    readers = write(tmp_path / READERS, content)
-    assert mend(tmp_path) == [readers]
+    readers = write(tmp_path / RWLOCK, content)
+    assert repair(tmp_path) == [readers]
     assert not readers.exists()
 
 
@@ -132,11 +132,11 @@ def test_half_notes_are_removed_and_whole_ones_stay(tmp_path: Path) -> None:
     notes = tmp_path / NOTES / "ab"
     whole = write(notes / "abcd" / "ef", b"cmd: x\n")
     ignored = write(notes / "abcd" / ".y.tmp", b"")  # which DVC itself removes, and which may be arriving from a remote
-    halves = {write(notes / "abcd" / ".x.tmp", NOTE), write(notes / "abef" / ".x.tmp", NOTE)}
+    truncated = {write(notes / "abcd" / ".x.tmp", NOTE), write(notes / "abef" / ".x.tmp", NOTE)}
     (notes / "abff").mkdir()
-    assert {*mend(tmp_path)} == halves | {notes / "abef", notes / "abff"}
+    assert {*repair(tmp_path)} == truncated | {notes / "abef", notes / "abff"}
     assert {*notes.rglob("*")} == {whole.parent, whole, ignored}
-    assert mend(tmp_path) == []
+    assert repair(tmp_path) == []
 
 
 @pytest.mark.parametrize("level", ["repo", "local", "global", "system"])
@@ -152,7 +152,7 @@ def test_notes_are_found_where_any_level_of_the_configuration_puts_the_cache(
     cache = os.path.relpath(elsewhere, files[level].parent) if is_relative else str(elsewhere)
     write(files[level], f"[cache]\n    dir = {cache}\n".encode())
     half = write(elsewhere / "runs" / "ab" / "abcd" / ".x.tmp", NOTE)
-    assert mend(folder) == [half, half.parent]
+    assert repair(folder) == [half, half.parent]
     assert not half.parent.exists()
 
 
@@ -170,7 +170,7 @@ def test_a_note_that_somebody_is_writing_stays(
 ) -> None:
     half = write(tmp_path / NOTES / "ab" / "abcd" / ".x.tmp", NOTE)
     monkeypatch.setattr("time.sleep", lambda _: go_on(half))
-    mend(tmp_path)
+    repair(tmp_path)
     assert len([*half.parent.iterdir()]) == 1
 
 
@@ -178,7 +178,7 @@ def test_a_folder_to_which_somebody_adds_a_note_stays(tmp_path: Path, monkeypatc
     folder = tmp_path / NOTES / "ab" / "abcd"
     folder.mkdir(parents=True)
     monkeypatch.setattr("time.sleep", lambda _: write(folder / "ef", b"cmd: x\n"))
-    assert mend(tmp_path) == []
+    assert repair(tmp_path) == []
     assert (folder / "ef").exists()
 
 
@@ -195,18 +195,18 @@ def test_dvc_goes_on_where_it_was_killed_before_it_wrote_a_note(tmp_path: Path, 
     note.unlink()
     (clone.folder / LOCK).unlink()
     clone.dvc("repro", "download_corpus", status=None)  # else DVC has got better, and this module has no use
-    assert mend(clone.folder) == [note.parent]
+    assert repair(clone.folder) == [note.parent]
     clone.dvc("repro", "download_corpus")
     note.rename(note.with_name(".x.tmp")).write_bytes(content[: content.index(b"outs:")])
     (clone.folder / LOCK).unlink()
     clone.dvc("repro", "download_corpus", status=None)
-    clone.run(sys.executable, "-m", "stages.mend")
+    clone.run(sys.executable, "-m", "stages.repair")
     clone.dvc("repro", "download_corpus")
 
 
 def test_a_download_without_git_is_told_what_to_do(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
-    command = [sys.executable, "-m", "stages.mend"]
+    command = [sys.executable, "-m", "stages.repair"]
     (tmp_path / ".git").rename(tmp_path / "git")
     said = clone.run(*command, status=1)
     assert said == (

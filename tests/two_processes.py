@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 import stages  # noqa: F401, puts the library on the path
-from sentiment.runtime.distributed import joined
+from sentiment.runtime.distributed import process_group
 from sentiment.training.trainer import Epoch, Trainer
 from tests.conftest import small_model
 from tests.training.test_trainer import CONFIG, VALIDATION, easy_reviews
 
 CPU = torch.device("cpu")
-SETTINGS = replace(CONFIG, epochs=3, batch_size=64, averaging=0.9, adversarial=0.5, virtual=0.5, entropy=0.2)
+SETTINGS = replace(CONFIG, epochs=3, batch_size=64, ema_decay=0.9, adversarial=0.5, virtual=0.5, entropy=0.2)
 
 
 def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:
@@ -32,7 +32,7 @@ def outcome(reviews: int, dropout: float) -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     told = json.loads(os.environ["TOGETHER"])
-    with joined(CPU, told["processes"]) as rank:
+    with process_group(CPU, told["processes"]) as rank:
         if rank == told.get("victim"):
             os.kill(os.getpid(), signal.SIGKILL)
         (Path(told["folder"]) / f"{rank}.json").write_text(json.dumps(outcome(told["reviews"], told["dropout"])))
