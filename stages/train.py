@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stages.params import Params
 from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
@@ -12,31 +12,29 @@ from stages.resume import saved_states
 from stages.run import run
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from sentiment.dataset.encoded import EncodedReviews
     from sentiment.models.classifier import Classifier
     from sentiment.training.trainer import Epoch, TrainedEpoch
 
 
+class Reviews(NamedTuple):
+    """The reviews that training reads."""
+
+    training: EncodedReviews  # those whose labels may be used
+    validation: EncodedReviews
+    unlabelled: EncodedReviews | None  # None if the objective uses none
+
+
 def train(params: Params) -> None:
     """Write the checkpoint, the curves by epoch, and the metrics of the best epoch."""
-    import torch
-
-    from sentiment.dataset.encoded import (
-        LABELLED_DTYPES,
-        concatenate_reviews,
-        load_embeddings,
-        load_encoded,
-        select_reviews,
-    )
-    from sentiment.errors import InputError
-    from sentiment.models.checkpoint import load_pretrained, save_checkpoint
-    from sentiment.models.classifier import ModelConfig, initial_model
+    from sentiment.dataset.encoded import concatenate_reviews, load_embeddings
+    from sentiment.models.checkpoint import save_checkpoint
     from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import catch_out_of_memory, choose_device, product_dtype, tune_memory
+    from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.runtime.distributed import is_launched, launch, process_group
-    from sentiment.storage.outputs import write_json
-    from sentiment.storage.tensors import load_tensors
     from sentiment.training.temperature import fit_temperature
     from sentiment.training.trainer import TrainConfig, Trainer
 
@@ -46,65 +44,87 @@ def train(params: Params) -> None:
     tune_memory()
     device = choose_device(params.train.precision)
     embeddings = load_embeddings(EMBEDDINGS)
-    vocabulary_size, embedding_size = embeddings.shape
-    settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
-    shape = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
+    training, validation, unlabelled = load_reviews(params, len(embeddings))
     config = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
 
-    def new_model() -> Classifier:
-        model = initial_model(shape, embeddings, config.seed)
-        if params.pretrain.enabled:
-            load_pretrained(PRETRAINED, model, params.pretrain.layers)
-        return model
-
-    model = new_model()
-    known, validation = (load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "validation"))
-    labelled = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
-    training = select_reviews(known, labelled)
-    unlabelled = None
-    if config.virtual or config.entropy:
-        is_left = torch.ones(len(known), dtype=torch.bool).index_fill(0, labelled, False)
-        unsup = load_encoded(ENCODED["unsup"], vocabulary_size)
-        unlabelled = concatenate_reviews(select_reviews(known, is_left.nonzero()[:, 0]), unsup)
-        if not len(unlabelled):
-            raise InputError(
-                "train.virtual and train.entropy are for unlabelled reviews, of which there are none; set them to 0"
-            )
-
     with process_group(device, params.train.processes) as rank, catch_out_of_memory("training"):
+        is_first = rank == 0
         chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
-        if rank == 0:
-            weights = sum(weight.numel() for weight in model.parameters())
-            is_slower = product_dtype(config.precision, device) != getattr(torch, config.precision)
-            precision = f"float32, without instructions for {config.precision}" if is_slower else config.precision
-            print(f"training {shape.cell} with {weights:,} weights on {device} in {precision}", flush=True)
-        with reporting(config.epochs) if rank == 0 else nullcontext(lambda epoch: None) as report:
-            best = Trainer(model, training, config, device, unlabelled, chosen, progress).fit(validation, report)
+        model = new_model(params, embeddings)
+        if is_first:
+            print_start(model, config.precision, device)
+        with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
+            trainer = Trainer(model, training, config, device, unlabelled, chosen, progress)
+            best = trainer.fit(validation, on_epoch)
         logits = predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once).double().numpy()
         temperature = fit_temperature(validation.labels.numpy(), logits)
         if params.train.refit:
-            model = new_model()
-            every_review = concatenate_reviews(training, validation)
-            tell = print_epoch if rank == 0 else lambda epoch: None
-            Trainer(model, every_review, config, device, unlabelled, refitted, progress).refit(best.number, tell)
+            model = new_model(params, embeddings)
+            all_labelled = concatenate_reviews(training, validation)
+            trainer = Trainer(model, all_labelled, config, device, unlabelled, refitted, progress)
+            trainer.refit(best.number, print_refit_epoch if is_first else say_nothing)
         model.temperature.fill_(temperature)
-    if rank == 0:
+    if is_first:
         save_checkpoint(MODEL, model, VOCABULARY)
-        figures = {
-            "best_epoch": best.number,
-            "train_loss": round(best.train_loss, 6),
-            "validation_loss": round(best.validation_loss, 6),
-            "validation_accuracy": round(best.validation_accuracy, 6),
-            "temperature": round(temperature, 6),
-        }
-        for path in METRICS["train"]:
-            write_json(path, figures)
+        write_metrics(best, temperature)
         for saved in (chosen, refitted):
             saved.delete()
 
 
+def load_reviews(params: Params, vocabulary_size: int) -> Reviews:
+    """Load the reviews to train on; those without a usable label only if the objective has a term for them.
+
+    Raises InputError if the objective has such a term but every review is labelled.
+    """
+    import torch
+
+    from sentiment.dataset.encoded import LABELLED_DTYPES, concatenate_reviews, load_encoded, select_reviews
+    from sentiment.errors import InputError
+    from sentiment.storage.tensors import load_tensors
+
+    train_split, validation = (load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "validation"))
+    rows = load_tensors(LABELLED, LABELLED_DTYPES)["train"]
+    training = select_reviews(train_split, rows)
+    if not (params.train.virtual or params.train.entropy):
+        return Reviews(training, validation, unlabelled=None)
+    is_unlabelled = torch.ones(len(train_split), dtype=torch.bool).index_fill(0, rows, False)
+    unsup = load_encoded(ENCODED["unsup"], vocabulary_size)
+    unlabelled = concatenate_reviews(select_reviews(train_split, is_unlabelled.nonzero()[:, 0]), unsup)
+    if not len(unlabelled):
+        raise InputError(
+            "train.virtual and train.entropy need unlabelled reviews, but the corpus has none; set both to 0"
+        )
+    return Reviews(training, validation, unlabelled)
+
+
+def new_model(params: Params, embeddings: Tensor) -> Classifier:
+    """Build an untrained model, with pretrained layers if pretraining is enabled."""
+    from sentiment.models.checkpoint import load_pretrained
+    from sentiment.models.classifier import ModelConfig, initial_model
+
+    vocabulary_size, embedding_size = embeddings.shape
+    settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
+    config = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
+    model = initial_model(config, embeddings, params.train.seed)
+    if params.pretrain.enabled:
+        load_pretrained(PRETRAINED, model, params.pretrain.layers)
+    return model
+
+
+def print_start(model: Classifier, precision: str, device: torch.device) -> None:
+    """Print the model's size, the device, and the precision that the device supports."""
+    import torch
+
+    from sentiment.runtime.device import product_dtype
+
+    weights = sum(weight.numel() for weight in model.parameters())
+    is_supported = product_dtype(precision, device) == getattr(torch, precision)
+    in_precision = precision if is_supported else f"float32, without instructions for {precision}"
+    print(f"training {model.config.cell} with {weights:,} weights on {device} in {in_precision}", flush=True)
+
+
 @contextmanager
-def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
+def learning_curves(epochs: int) -> Iterator[Callable[[Epoch], None]]:
     """Write the learning curves atomically; yield a function that prints and logs an epoch."""
     from dvclive import Live
 
@@ -112,7 +132,7 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
 
     with atomic_output(CURVES) as curves, Live(str(curves), dvcyaml=None, save_dvc_exp=False) as live:
 
-        def report(epoch: Epoch) -> None:
+        def log_epoch(epoch: Epoch) -> None:
             print(
                 f"epoch {epoch.number}/{epochs}  train loss {epoch.train_loss:.4f}  "
                 f"validation loss {epoch.validation_loss:.4f}  validation accuracy {epoch.validation_accuracy:.4f}  "
@@ -125,12 +145,16 @@ def reporting(epochs: int) -> Iterator[Callable[[Epoch], None]]:
             live.log_metric("validation/accuracy", epoch.validation_accuracy)
             live.make_summary()
 
-        yield report
+        yield log_epoch
 
 
-def print_epoch(epoch: TrainedEpoch) -> None:
+def print_refit_epoch(epoch: TrainedEpoch) -> None:
     """Print an epoch of the refit, which has no validation loss since it trains on the validation reviews too."""
     print(f"refit, epoch {epoch.number}  train loss {epoch.train_loss:.4f}  {epoch.seconds:.1f} s", flush=True)
+
+
+def say_nothing(epoch: object) -> None:
+    """Stand in for the reports of processes other than the first."""
 
 
 def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
@@ -138,6 +162,21 @@ def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
     from tqdm import tqdm
 
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
+
+
+def write_metrics(best: Epoch, temperature: float) -> None:
+    """Write the metrics of the best epoch."""
+    from sentiment.storage.outputs import write_json
+
+    figures = {
+        "best_epoch": best.number,
+        "train_loss": round(best.train_loss, 6),
+        "validation_loss": round(best.validation_loss, 6),
+        "validation_accuracy": round(best.validation_accuracy, 6),
+        "temperature": round(temperature, 6),
+    }
+    for path in METRICS["train"]:
+        write_json(path, figures)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ LANGUAGE = LanguageConfig(
     seed=1,
     precision="bfloat16",
     held_out_share=0.01,
-    layers=2,
     softmax="tied",
     epochs=7,
     streams=128,

@@ -18,10 +18,11 @@ from sentiment.models.checkpoint import (
     save_checkpoint,
     save_pretrained,
 )
+from sentiment.models.classifier import Encoder
 from sentiment.models.inference import predict_logits
 from sentiment.storage.outputs import sha256_of
 from sentiment.storage.tensors import save_tensors
-from tests.conftest import random_reviews, small_model
+from tests.conftest import random_reviews, small_config, small_model
 
 REVIEWS = random_reviews([4, 9, 1, 6])
 VOCABULARY = Path(__file__)  # any file will do
@@ -45,12 +46,10 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_embeddings_and_lowest_layers_are_what_others_start_from(tmp_path: Path, layers: int) -> None:
-    trained, model = (small_model(layers=count, mix_directions=False, pooling=("max",)) for count in (layers, 3))
-    with torch.no_grad():
-        for weights in trained.parameters():
-            weights.add_(1.0)
-    save_pretrained(tmp_path / "start", trained, layers)
+def test_a_classifier_starts_from_a_pretrained_encoder(tmp_path: Path, layers: int) -> None:
+    trained = Encoder(small_config(layers=layers, mix_directions=False))
+    model = small_model(layers=3, mix_directions=False)
+    save_pretrained(tmp_path / "start", trained)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     load_pretrained(tmp_path / "start", model, layers)
     for name, weights in model.state_dict().items():
@@ -58,9 +57,9 @@ def test_embeddings_and_lowest_layers_are_what_others_start_from(tmp_path: Path,
         assert torch.equal(weights, trained.state_dict()[name] if is_taken else before[name]), name
 
 
-def test_a_start_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
-    for other, message in ((small_model(hidden_size=7), "of another shape"), (None, "must hold the tensors")):
-        save_pretrained(tmp_path / "start", other, 1)
+def test_a_pretrained_encoder_of_another_shape_or_none_is_refused(tmp_path: Path) -> None:
+    for other, message in ((Encoder(small_config(hidden_size=7)), "another shape"), (None, "must hold the tensors")):
+        save_pretrained(tmp_path / "start", other)
         with pytest.raises(InputError, match=message):
             load_pretrained(tmp_path / "start", small_model(), 1)
 

@@ -107,7 +107,7 @@ def test_a_training_step(cell: str, precision: str) -> None:
 def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
     narrow, exact = getattr(torch, precision), torch.float32
     model = small_model(cell=cell, layers=2, mix_directions=False, hidden_size=WIDTH, embedding_size=WIDTH)
-    config = replace(CONFIG, precision=precision, layers=2, softmax=softmax, variational=True, **DROPOUT)
+    config = replace(CONFIG, precision=precision, softmax=softmax, variational=True, **DROPOUT)
     trainer = LanguageTrainer(model, random_reviews([9] * 30), BOUNDARY, config, CPU)
     seen = boundaries(trainer.models)
     with Operations() as operations:

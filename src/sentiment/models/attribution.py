@@ -65,7 +65,7 @@ class Stepwise(nn.Module):
     def __init__(self, network: nn.RNNBase) -> None:
         super().__init__()
         self.network = network
-        self.mode = network.mode  # the type of cell, for `layers.read`
+        self.mode = network.mode  # the type of cell, for `layers.run_cell`
         self.states: list[Tensor] = []  # T tensors (1, B, H)
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sentiment.errors import InputError, abbreviated
-from sentiment.models.classifier import Classifier, ModelConfig
+from sentiment.models.classifier import Classifier, Encoder, ModelConfig
 from sentiment.storage.outputs import atomic_output, read_json, read_settings, sha256_of, write_json
 from sentiment.storage.tensors import check_dtypes, load_tensors, read_tensors, save_tensors
 
@@ -31,31 +31,23 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
         write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
 
 
-def save_pretrained(path: Path, model: Classifier | None, layers: int) -> None:
-    """Save a model's embeddings and `layers` lowest layers for other models to start from.
-
-    Without a model, the file holds no weights.
-    """
-    weights = pretrained_weights(model, layers) if model is not None else {}
+def save_pretrained(path: Path, encoder: Encoder | None) -> None:
+    """Save an encoder for a classifier to start from; without an encoder, the file holds no weights."""
+    weights = encoder.state_dict() if encoder is not None else {}
     save_tensors(path, {name: tensor.cpu() for name, tensor in weights.items()})
 
 
 def load_pretrained(path: Path, model: Classifier, layers: int) -> None:
-    """Load the embeddings and the lowest layers that `save_pretrained` wrote into `model`.
+    """Load the embeddings and the `layers` lowest layers of `model` from an encoder written by `save_pretrained`.
 
-    Raises InputError if the saved model has another shape.
+    Raises InputError if the encoder's layers have another shape.
     """
-    expected = pretrained_weights(model, layers)
+    names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
     weights = load_tensors(path, {name: tensor.dtype for name, tensor in expected.items()})
     if any(weights[name].shape != tensor.shape for name, tensor in expected.items()):
-        raise InputError(f"{path}: is of a model of another shape; run the pretrain stage again")
+        raise InputError(f"{path}: its layers have another shape than the model's; run the pretrain stage again")
     model.load_state_dict(weights, strict=False)
-
-
-def pretrained_weights(model: Classifier, layers: int) -> dict[str, torch.Tensor]:
-    """Return the weights that pretraining trains: the embeddings and the `layers` lowest layers."""
-    names = ("embedding.", *(f"layers.{number}." for number in range(layers)))
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(names)}
 
 
 def load_checkpoint(folder: Path) -> Classifier:

@@ -21,8 +21,8 @@ from sentiment.models.pooling import POOLINGS
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Hyperparameters of a model, which a checkpoint stores so that its weights can be loaded again."""
+class EncoderConfig:
+    """Hyperparameters of the embeddings and the recurrent layers."""
 
     vocabulary_size: int  # V
     embedding_size: int  # E
@@ -31,34 +31,56 @@ class ModelConfig:
     layers: int  # L
     bidirectional: bool
     mix_directions: bool  # each layer reads both directions of the layer below; else each direction reads only itself
+
+
+@dataclass(frozen=True)
+class ModelConfig(EncoderConfig):
+    """Hyperparameters of a classifier, which a checkpoint stores so that its weights can be loaded again."""
+
     pooling: tuple[str, ...]  # keys of POOLINGS, concatenated in this order
     dropout_embedding: float  # share of embedding elements dropped
     dropout_layers: float  # share of state elements dropped between two layers
     dropout_output: float  # share of the elements of v dropped
 
 
-class Classifier(nn.Module):
-    """Sentiment classifier: a recurrent network over word embeddings, pooled and scored."""
+class Encoder(nn.Module):
+    """Word embeddings and recurrent layers: the part of a classifier that a language model can pretrain."""
 
-    temperature: Tensor  # (), 1 while training
-
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
-        self.dropout_embedding = Dropout(config.dropout_embedding)
-        self.dropout_layers = Dropout(config.dropout_layers)
-        self.dropout_output = Dropout(config.dropout_output)
-        directions = 2 if config.bidirectional else 1
-        width = directions * config.hidden_size  # D * H
         is_split = config.bidirectional and not config.mix_directions  # of the layers above the first
-        above = (config.hidden_size if is_split else width, is_split)
+        above = (config.hidden_size if is_split else self.width, is_split)
         inputs = [(config.embedding_size, False)] + [above] * (config.layers - 1)
         self.layers = nn.ModuleList(
             Layer(config.cell, size, config.hidden_size, config.bidirectional, split) for size, split in inputs
         )
-        self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, directions) for name in config.pooling)
-        self.output = nn.Linear(width * len(config.pooling), 1)
+
+    @property
+    def directions(self) -> int:
+        """Return D."""
+        return 2 if self.config.bidirectional else 1
+
+    @property
+    def width(self) -> int:
+        """Return the size of a layer's output, D * H."""
+        return self.directions * self.config.hidden_size
+
+
+class Classifier(Encoder):
+    """Sentiment classifier: a recurrent network over word embeddings, pooled and scored."""
+
+    config: ModelConfig
+    temperature: Tensor  # (), 1 while training
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.dropout_embedding = Dropout(config.dropout_embedding)
+        self.dropout_layers = Dropout(config.dropout_layers)
+        self.dropout_output = Dropout(config.dropout_output)
+        self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, self.directions) for name in config.pooling)
+        self.output = nn.Linear(self.width * len(config.pooling), 1)
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(
@@ -94,8 +116,17 @@ class Classifier(nn.Module):
         return [nn.ModuleList([self.output, *self.poolings]), *reversed(self.layers), self.embedding]
 
 
+def initial_encoder(config: EncoderConfig, embeddings: Tensor, seed: int) -> Encoder:
+    """Build an untrained encoder with the given embeddings (V, E) and other weights drawn at random from `seed`."""
+    torch.manual_seed(seed)
+    encoder = Encoder(config)
+    with torch.no_grad():
+        encoder.embedding.weight.copy_(embeddings)
+    return encoder
+
+
 def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:
-    """Build an untrained model with the given embeddings (V, E) and other weights drawn at random from `seed`."""
+    """Build an untrained classifier with the given embeddings (V, E) and other weights drawn at random from `seed`."""
     torch.manual_seed(seed)
     model = Classifier(config)
     with torch.no_grad():

@@ -2,8 +2,8 @@
 
     p(x_1 .. x_T) = prod_t p(x_t | h_{t-1}),   h_t = cell(e(x_t), h_{t-1})
 
-There is one model for each direction, and all models share the classifier's embeddings e. Their layers are the
-classifier's own modules, so that pretraining changes the classifier in place. p is one of two softmaxes. In the
+There is one model for each direction, and all models share the encoder's embeddings e. Their layers are the encoder's
+own modules, so that pretraining changes the encoder in place. p is one of two softmaxes. In the
 adaptive softmax (Grave et al. 2017), rare words have shorter vectors, which saves most of the work; this softmax
 requires that the vocabulary is sorted by frequency, as it is here. In the tied softmax, a word's vector is its
 embedding, which therefore also learns from each position where the word was not the next one.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, linear
 
-from sentiment.models.classifier import Classifier
+from sentiment.models.classifier import Encoder
 from sentiment.models.dropout import Dropout
 from sentiment.models.layers import Layer, State, run_cell
 from sentiment.models.precision import Linear, wide
@@ -37,7 +37,6 @@ class LanguageConfig:
     seed: int  # of the softmax's weights, the choice of held-out reviews, the order of the reviews and dropout
     precision: str  # of matrix products: one of precision.PRECISIONS
     held_out_share: float  # share of the reviews held out to measure perplexity
-    layers: int  # number of the classifier's lowest layers; those above the first must read one direction only
     softmax: str  # a key of SOFTMAXES
     epochs: int
     streams: int  # B
@@ -128,22 +127,26 @@ class Stack(nn.Module):
 
 
 class LanguageModels(nn.Module):
-    """A classifier's embeddings and lowest layers, with a softmax over the next token for each direction."""
+    """An encoder with a softmax over the next token for each direction.
 
-    def __init__(self, model: Classifier, config: LanguageConfig) -> None:
+    The layers above the first must read one direction only.
+    """
+
+    def __init__(self, encoder: Encoder, config: LanguageConfig) -> None:
         super().__init__()
-        layers = [layer for layer in model.layers if isinstance(layer, Layer)][: config.layers]
+        layers = [layer for layer in encoder.layers if isinstance(layer, Layer)]
         if not all(layer.is_split or layer.backward_cell is None for layer in layers[1:]):
-            raise ValueError("a layer that reads both directions of the one below sees the words it is to predict")
+            raise ValueError("a layer above the first must not read both directions: it would see the words to predict")
         self.before = [[None] * len(layers) for _ in layers[0].cells]  # the states at the start of the text
-        self.embedding = model.embedding
+        self.embedding = encoder.embedding
         self.dropout_words = Dropout(config.dropout_words)
         self.dropout_embedding = Dropout(config.dropout_embedding, config.variational)
         self.dropout_output = Dropout(config.dropout_output, config.variational)
         between = Dropout(config.dropout_layers, config.variational), Dropout(config.dropout_recurrent)
         columns = zip(*(layer.cells for layer in layers), strict=True)
         self.stacks = nn.ModuleList(Stack(cells, *between) for cells in columns)
-        sizes = model.config.hidden_size, model.config.vocabulary_size, model.config.embedding_size
+        shape = encoder.config
+        sizes = shape.hidden_size, shape.vocabulary_size, shape.embedding_size
         self.softmaxes = nn.ModuleList(SOFTMAXES[config.softmax](*sizes) for _ in self.stacks)
 
     def forward(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
-from sentiment.models.classifier import Classifier
+from sentiment.models.classifier import Encoder
 from sentiment.models.layers import State
 from sentiment.pretraining.language_model import LanguageConfig, LanguageModels, States
 from sentiment.runtime.device import catch_out_of_memory, product_dtype
@@ -47,14 +47,14 @@ class LanguageTrainer:
 
     def __init__(
         self,
-        model: Classifier,
+        encoder: Encoder,
         reviews: EncodedReviews,
         boundary: int,
         config: LanguageConfig,
         device: torch.device,
         saved: SavedState | None = None,
     ) -> None:
-        """Prepare to train the embeddings and the lowest layers of `model` in place, and restore any state in `saved`.
+        """Prepare to train the encoder in place, and restore any state in `saved`.
 
         `boundary` is the token placed between two reviews. Raises InputError if there is too little text.
         """
@@ -65,7 +65,7 @@ class LanguageTrainer:
         self.reviews, self.boundary, self.config, self.device = reviews, boundary, config, device
         self.held_out = self.streams(held_out)
         self.product_dtype = product_dtype(config.precision, device)
-        self.models = LanguageModels(model, config).to(device)
+        self.models = LanguageModels(encoder, config).to(device)
         self.optimizer = torch.optim.AdamW(self.models.parameters(), weight_decay=config.weight_decay, fused=True)
         length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
         if min(length, len(self.held_out)) < 2:
