@@ -46,23 +46,23 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
         moment = draw.uniform(0.0, seconds[stage])
         clear(clone)
         hit = kill(clone, stage, moment, kind)
-        mended = bool(repair(clone.folder))
-        resumed = "going on from" in clone.dvc("repro")
+        repaired = bool(repair(clone.folder))
+        resumed = "resuming from" in clone.dvc("repro")
         found = clone.digests()
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         left = [str(path) for path in (*clone.folder.rglob("*.partial"), *clone.folder.rglob("resume/*/*"))]
-        outcome = {"hit": hit, "resumed": resumed, "mended": mended, "differ": bool(differing or left)}
+        outcome = {"hit": hit, "resumed": resumed, "repaired": repaired, "differ": bool(differing or left)}
         tally[stage].update(rounds=1, **{name: int(happened) for name, happened in outcome.items()})
         print(
             f"{number + 1:3} {stage:16} {kind.name:8} after {moment:4.1f} s  {'hit' if hit else 'too late'}"
-            f"{', went on' if resumed else ''}{', a file of DVC mended' if mended else ''}  "
+            f"{', resumed' if resumed else ''}{', a file of DVC repaired' if repaired else ''}  "
             f"{' '.join(differing + left) or 'same bytes'}",
             flush=True,
         )
-    print("\n| stage | rounds | killed at work | went on from a saved state | DVC's files mended | differences |")
+    print("\n| stage | rounds | killed at work | resumed from a saved state | DVC's files repaired | differences |")
     print("|---|---|---|---|---|---|")
     for stage, counts in tally.items():
-        columns = [counts[name] for name in ("rounds", "hit", "resumed", "mended", "differ")]
+        columns = [counts[name] for name in ("rounds", "hit", "resumed", "repaired", "differ")]
         print(f"| `{stage}` | {' | '.join(map(str, columns))} |")
     return sum(counts["differ"] for counts in tally.values())
 

@@ -45,7 +45,9 @@ def compare(name: str) -> None:
     }
     runs = {row.name: read_runs(stem(name, row), finished) for row in comparison.rows}
     if not any(runs.values()):
-        raise InputError(f"no experiment of {name} has run on this commit; python -m experiments.enqueue queues them")
+        raise InputError(
+            f"no experiment of {name} has run on this commit; queue them with python -m experiments.enqueue"
+        )
     with atomic_output(FOLDER / f"{name}.md") as path:
         path.write_text(table(comparison, runs), encoding="utf-8")
     with atomic_output(FOLDER / f"{name}.svg") as path, rc_context({"svg.hashsalt": name}):

@@ -34,13 +34,15 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
         sources.append(str(custom))
     status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)
     if status.stdout:
-        raise InputError(f"experiments belong to a commit; first commit {', '.join(status.stdout.split()[1::2])}")
+        raise InputError(
+            f"experiments start from a commit; commit these files first: {', '.join(status.stdout.split()[1::2])}"
+        )
     there = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] != "Failed"}
     for seed in seeds:
         for row in rows:
             name = f"{stem(comparison, row)}-{seed}"
             if name in there:
-                print(f"{name} is there")
+                print(f"{name} is already there")
                 continue
             changes = row.changes | {"train.seed": seed}
             settings = [word for key, value in changes.items() for word in ("-S", f"{key}={json.dumps(value)}")]

@@ -37,7 +37,7 @@ def read_comparison(name: str) -> Comparison:
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
-        raise InputError(f"{path}: is not there; run this from the repository's root, with one of {known}")
+        raise InputError(f"{path}: does not exist; run this command from the repository root with one of: {known}")
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
         changes: dict[str | None, dict[str, Any]] = {None: content["every_row"]}

@@ -30,7 +30,7 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
     states = [SavedState(folder / f"{digest}-{part}.state") for part in parts]
     for path in sorted(folder.glob("*")) if rank == 0 else []:
         if path in [saved.path for saved in states]:
-            print(f"going on from {path}", flush=True)
+            print(f"resuming from {path}", flush=True)
         elif are_alone:
             print(f"{path}: ignored: saved with other data, parameters, code or hardware; starting over", flush=True)
             remove(path)

@@ -53,7 +53,8 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         kept = ", ".join(str(path) for path in [*resume_folder().glob("*/*.state"), *DOWNLOADS.glob("*.part")])
-        print(f"stopped; the same command goes on{f' from {kept}' if kept else ', this stage anew'}", file=sys.stderr)
+        how = f"resume from {kept}" if kept else "start this stage again"
+        print(f"stopped; run the same command to {how}", file=sys.stderr)
         sys.exit(130)  # the exit status that shells report for Ctrl-C
 
 
@@ -61,5 +62,5 @@ def describe(error: OSError, path: Path) -> InputError:
     """Turn a file error into an InputError that names the file, with advice if a stage writes that file."""
     if not isinstance(error, FileNotFoundError):
         return InputError(f"{path}: {error.strerror}")
-    advice = "; run the stages before this one, as dvc repro does" if is_output(path) else ""
-    return InputError(f"{path}: is not there{advice}")
+    advice = "; run the earlier stages first, for example with dvc repro" if is_output(path) else ""
+    return InputError(f"{path}: does not exist{advice}")

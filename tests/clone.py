@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
-RESUMED = [  # small too, but with every part that goes on where it was broken off
+RESUMED = [  # small too, but with every part that can resume
     *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
     *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
 ]

@@ -123,9 +123,9 @@ def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     clone.run("git", "commit", "-q", "-m", "A comparison")
     assert clone.run(*compare, status=1).startswith("error: no experiment of tiny has run on this commit")
     assert re.findall(r"Queued experiment '(.+)' for", clone.run(*enqueue)) == names
-    assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
+    assert clone.run(*enqueue).splitlines() == [f"{name} is already there" for name in names]
     clone.dvc("exp", "run", "--run-all")
-    assert clone.run(*enqueue).splitlines() == [f"{name} is there" for name in names]
+    assert clone.run(*enqueue).splitlines() == [f"{name} is already there" for name in names]
 
     clone.run(*compare)
     drawn = (folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes()

@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-# What a stage prints before it is killed, and what it then says it goes on from.
+# What a stage prints before it is killed, and the state that it then resumes from.
 @pytest.mark.parametrize(
     ("stage", "line", "part"),
     [
@@ -55,8 +55,8 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
     assert "Traceback" not in errors
     if kind == signal.SIGINT:
-        assert re.match(rf"stopped; the same command goes on from resume/.*{part}", errors.splitlines()[-1])
-    assert part in undisturbed.run(sys.executable, "-m", f"stages.{stage}").partition("going on from")[2]
+        assert re.match(rf"stopped; run the same command to resume from resume/.*{part}", errors.splitlines()[-1])
+    assert part in undisturbed.run(sys.executable, "-m", f"stages.{stage}").partition("resuming from")[2]
     assert undisturbed.digests() == before
     assert not list((undisturbed.folder / "resume").rglob("*.state"))
 
@@ -93,7 +93,7 @@ def test_an_experiment_that_is_killed_is_gone_on_with_by_the_next_of_the_same_in
     (state,) = states.iterdir()
     other = states / f"{'0' * 64}-chosen.state"
     other.write_bytes(b"of an experiment beside it")
-    assert f"going on from {state}" in undisturbed.run(*command, "gone-on", *settings)
+    assert f"resuming from {state}" in undisturbed.run(*command, "gone-on", *settings)
     shutil.rmtree(undisturbed.folder / ".dvc" / "cache" / "runs")
     undisturbed.run(*command, "afresh", *settings)
     undisturbed.dvc("exp", "apply", "gone-on")

@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pretrain": {"enabled": True, "streams": 8, "window": 16},
     "train": {"epochs": 1, "virtual": 0.5},  # so that train reads all that it depends on
 }
-ADVICE = "; run the stages before this one, as dvc repro does"
+ADVICE = "; run the earlier stages first, for example with dvc repro"
 
 
 def outs_of(stage: str) -> list[str]:
@@ -98,7 +98,7 @@ def test_what_an_earlier_stage_writes_is_asked_for_in_the_same_words(folder: Pat
     with without(folder / path):
         line = said(lambda: script(stage)(read_params()))
     assert line.startswith(f"error: {path}")
-    assert line.endswith(f": is not there{ADVICE}")
+    assert line.endswith(f": does not exist{ADVICE}")
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
@@ -106,14 +106,14 @@ def test_what_an_earlier_stage_writes_is_asked_for_in_the_same_words(folder: Pat
 def test_a_model_without_one_of_its_files_is_asked_for_in_the_same_words(folder: Path, user: str, name: str) -> None:
     with without(folder / "model" / name):
         line = said(lambda: main(["Fine."]) if user == "predict" else script(user)(read_params()))
-    assert line == f"error: model/{name}: is not there{ADVICE}"
+    assert line == f"error: model/{name}: does not exist{ADVICE}"
 
 
 def test_a_model_that_is_somewhere_else_is_not_blamed_on_a_stage(folder: Path) -> None:
-    assert said(lambda: main(["--model", "best", "Fine."])) == "error: best/model.json: is not there"
+    assert said(lambda: main(["--model", "best", "Fine."])) == "error: best/model.json: does not exist"
     here = folder / "model"
     with without(here):
-        assert said(lambda: main(["--model", str(here), "Fine."])) == f"error: {here}/model.json: is not there{ADVICE}"
+        assert said(lambda: main(["--model", str(here), "Fine."])) == f"error: {here}/model.json: does not exist{ADVICE}"
 
 
 @pytest.mark.parametrize("stage", ["baseline", "evaluate"])
@@ -123,7 +123,7 @@ def test_a_file_of_the_repository_is_not_blamed_on_a_stage(folder: Path, tmp_pat
         line = said(lambda: script(stage)(read_params()))
     finally:
         (folder / "examples").symlink_to(ROOT / "examples")
-    assert line == "error: examples/behaviour.csv: is not there"
+    assert line == "error: examples/behaviour.csv: does not exist"
 
 
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl", "mine.parquet", "data/mine.csv"])

@@ -77,7 +77,7 @@ stages.run.run(getattr(importlib.import_module(f"stages.{sys.argv[1]}"), sys.arg
         ("train", r"epoch 1, batch 1 of \d+, .*: the GPU's memory is full; lower train\.tokens_at_once, now 32,768"),
         (
             "evaluate",
-            "scoring the test reviews: the GPU's memory is full; free it, or use the CPU by CUDA_VISIBLE_DEVICES=",
+            "scoring the test reviews: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES=",
         ),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> N
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: is not there; run the stages before")
+    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: does not exist; run the earlier stages")
 
 
 def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
@@ -276,7 +276,7 @@ def test_a_process_that_dies_leaves_nothing_half_written(sample: Clone) -> None:
     assert training.returncode == 1
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith(
-        "error: stages.train: process 1 of 2, counted from 0, was killed by SIGKILL"
+        "error: stages.train: rank 1 of 2 processes was killed by SIGKILL"
     )
     assert not list(sample.folder.rglob("*.partial"))
     assert (sample.folder / "model" / "weights.safetensors").read_bytes() == model

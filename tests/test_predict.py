@@ -155,7 +155,7 @@ def test_texts_that_a_gpu_has_no_memory_for_may_go_to_the_cpu(model: str, monkey
 
     monkeypatch.setattr("sentiment.models.classifier.Classifier.forward", refuse)
     with pytest.raises(
-        InputError, match=r"^scoring the texts: the GPU's memory is full; free it, or use the CPU by CUDA_"
+        InputError, match=r"^scoring the texts: the GPU's memory is full; free some, or put CUDA_"
     ):
         main(["--model", model, "good"])
 

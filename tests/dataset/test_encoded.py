@@ -27,7 +27,7 @@ def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "a").read_bytes()
     for content in (b"", whole[:-1], b"\x80\x04."):
         (tmp_path / "a").write_bytes(content)
-        with pytest.raises(InputError, match="is not a readable file of tensors"):
+        with pytest.raises(InputError, match="is not a readable safetensors file"):
             load_tensors(tmp_path / "a", {"tokens": torch.float32})
     with pytest.raises(FileNotFoundError, match="absent"):
         load_encoded(tmp_path / "absent", 20)

@@ -67,7 +67,7 @@ def test_a_pretrained_encoder_of_another_shape_or_none_is_refused(tmp_path: Path
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     save_tensors(tmp_path / "model" / "weights.safetensors", dict(small_model(hidden_size=7).state_dict()))
-    with pytest.raises(InputError, match=r"must be of shape \(20, 6\) as model\.json says; got \(28, 6\)"):
+    with pytest.raises(InputError, match=r"must have the shape \(20, 6\) given by model\.json; got \(28, 6\)"):
         load_checkpoint(tmp_path / "model")
     save_tensors(tmp_path / "model" / "weights.safetensors", dict(small_model(layers=2).state_dict()))
     with pytest.raises(InputError, match="must hold the tensors"):
@@ -106,7 +106,7 @@ def test_a_vocabulary_that_was_damaged_or_swapped_is_refused(tmp_path: Path, con
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / VOCABULARY_NAME).write_bytes(content)
     with pytest.raises(
-        InputError, match=r"model/vocabulary\.json: is damaged or from another model: its sha256 is not"
+        InputError, match=r"model/vocabulary\.json: is damaged or belongs to another model: its sha256 differs"
     ):
         load_checkpoint(tmp_path / "model")
 
@@ -114,7 +114,7 @@ def test_a_vocabulary_that_was_damaged_or_swapped_is_refused(tmp_path: Path, con
 def test_a_folder_without_a_vocabulary_is_known_as_an_older_versions(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / VOCABULARY_NAME).unlink()
-    message = rf"an older version saved; put in the .*, of sha256 '{sha256_of(VOCABULARY)}', or train the model again"
+    message = rf"an older version saved this model: .* sha256 '{sha256_of(VOCABULARY)}', or train the model again"
     with pytest.raises(InputError, match=message):
         load_checkpoint(tmp_path / "model")
 
@@ -169,10 +169,10 @@ def test_a_configuration_that_no_model_has_is_refused(tmp_path: Path, name: str,
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("hidden_size", 10**8, "must be of shape"),
+        ("hidden_size", 10**8, "must have the shape"),
         ("hidden_size", 10**9, "is not the configuration of a model"),
-        ("vocabulary_size", 10**12, "must be of shape"),
-        ("layers", 10**9, "must hold the tensors of 1000000000 layers"),
+        ("vocabulary_size", 10**12, "must have the shape"),
+        ("layers", 10**9, "must hold tensors of 1000000000 layers"),
         ("hidden_size", 2**62, "is not the configuration of a model"),
         ("hidden_size", 10**30, "is not the configuration of a model"),
     ],
@@ -195,7 +195,7 @@ def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Pa
             with pytest.raises(InputError, match=r"weights\.safetensors: "):
                 load_checkpoint(tmp_path / "model")
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"is damaged: its sha256 is not the one in model\.json"):
+    with pytest.raises(InputError, match=r"is damaged: its sha256 differs from the one in model\.json"):
         load_checkpoint(tmp_path / "model")
 
 
@@ -226,7 +226,7 @@ def test_a_pickle_is_named_and_not_opened(tmp_path: Path, is_zip: bool) -> None:
             archive.writestr("weights/data.pkl", content)
     else:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="it is a pickle, which may hold code and is never opened"):
+    with pytest.raises(InputError, match="it is a pickle, which may contain code and is not opened"):
         load_checkpoint(tmp_path / "model")
     assert not (tmp_path / "trapped").exists()
 

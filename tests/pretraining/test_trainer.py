@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     with torch.no_grad():
         model.layers[0].forward_cell.bias_hh_l0.fill_(torch.nan)  # type: ignore[union-attr, operator]
     before = model.embedding.weight.clone()
-    with pytest.raises(InputError, match=r"pretraining: the loss of epoch 1, window 1 of \d+, or its gradient, is not"):
+    with pytest.raises(InputError, match=r"pretraining, epoch 1, window 1 of \d+: the loss or its gradient is not"):
         next(trainer.train())
     assert torch.equal(model.embedding.weight, before)
 
@@ -195,7 +195,7 @@ def test_two_readings_give_the_same_bits() -> None:
     ("place", "work"),
     [
         ("sentiment.pretraining.trainer.LanguageModels.forward", r"epoch 1, window 1 of \d+"),
-        ("sentiment.pretraining.trainer.evaluate", r"epoch 1, window \d+ of \d+, evaluation on the reviews held out"),
+        ("sentiment.pretraining.trainer.evaluate", r"epoch 1, window \d+ of \d+, evaluation on the held-out reviews"),
     ],
 )
 def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:

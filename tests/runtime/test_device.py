@@ -111,7 +111,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    with pytest.raises(InputError, match=r"^train\.processes is 3, but there are 2 GPUs; lower it$"):
+    with pytest.raises(InputError, match=r"^train\.processes must be at most the number of GPUs, 2; got 3$"):
         choose_device()
 
 
@@ -130,7 +130,7 @@ def test_a_full_memory_is_named_whichever_library_ran_out(error: RuntimeError) -
     message = r"^batch 3: the GPU's memory is full; lower train\.tokens_at_once$"
     with pytest.raises(InputError, match=message), catch_out_of_memory("batch 3", "train.tokens_at_once"):
         raise error
-    message = "^scoring: the GPU's memory is full; free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command$"
+    message = "^scoring: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES= before the command to use the CPU$"
     with pytest.raises(InputError, match=message), catch_out_of_memory("scoring"):
         raise error
 

@@ -78,15 +78,15 @@ def test_two_processes_give_the_same_bits_twice_and_dropout_of_their_own(told: A
 
 
 def test_one_that_dies_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match=r"tests\.two_processes: process 1 of 2, .* was killed by SIGKILL"):
+    with pytest.raises(InputError, match=r"tests\.two_processes: rank 1 of 2 processes was killed by SIGKILL"):
         told(203, victim=1)
     assert capfd.readouterr().err == ""
 
 
 def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
     clearing = (
-        "import atexit, os, signal, stages; from sentiment.runtime.distributed import leave; "
-        "signal.signal(signal.SIGTERM, leave); atexit.register(os.kill, os.getpid(), signal.SIGTERM); "
+        "import atexit, os, signal, stages; from sentiment.runtime.distributed import exit_with_failure; "
+        "signal.signal(signal.SIGTERM, exit_with_failure); atexit.register(os.kill, os.getpid(), signal.SIGTERM); "
         "os.kill(os.getpid(), signal.SIGTERM)"
     )
     ended = subprocess.run([sys.executable, "-c", clearing], capture_output=True, text=True)
@@ -94,9 +94,9 @@ def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
 
 
 def test_another_number_than_was_started_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match="ended for the reason above"):
+    with pytest.raises(InputError, match="failed with the error above"):
         told(65, processes=3)
-    assert "train.processes is 3, but torchrun started 2" in capfd.readouterr().err
+    assert "train.processes must be 2, the number of processes that torchrun started; got 3" in capfd.readouterr().err
 
 
 def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
@@ -153,7 +153,7 @@ def test_processes_on_gpus_exchange_tensors_of_the_cpu_too(
         (
             dist.DistNetworkError("failed to recv, got 0 bytes"),
             InputError,
-            "^process 1 of 2, counted from 0: failed to",
+            "^rank 1 of 2 processes: failed to",
         ),
         (RuntimeError("[pair.cc:537] Read error: Connection reset by peer"), SystemExit, "^1$"),
         (RuntimeError("of ours"), RuntimeError, "^of ours$"),

@@ -28,7 +28,7 @@ def test_a_state_that_is_not_finite_does_not_take_the_place_of_a_good_one(tmp_pa
     saved = SavedState(tmp_path / "some.state")
     saved.save(GROUPS)
     before = saved.path.read_bytes()
-    with pytest.raises(InputError, match=r"training has diverged: averaged/weight is no longer finite"):
+    with pytest.raises(InputError, match=r"training diverged: averaged/weight is no longer finite"):
         saved.save({**GROUPS, "averaged": {"weight": torch.tensor([1.0, bad])}})
     assert saved.path.read_bytes() == before
 
@@ -41,7 +41,7 @@ def test_one_wrong_bit_is_noticed(tmp_path: Path, place: int) -> None:
     content[place] ^= 1
     for wrong in (content, content[:place], b"", b"\x80\x04."):
         saved.path.write_bytes(wrong)
-        with pytest.raises(InputError, match=r"some\.state: is damaged; delete it, and the same command begins"):
+        with pytest.raises(InputError, match=r"some\.state: is damaged; delete it and run the command again"):
             saved.load()
 
 

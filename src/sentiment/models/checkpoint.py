@@ -63,18 +63,18 @@ def load_checkpoint(folder: Path) -> Classifier:
     vocabulary = folder / VOCABULARY_NAME
     if not vocabulary.exists():
         raise InputError(
-            f"{vocabulary}: is not there, as in folders that an older version saved; put in the "
-            f"data/prepared/{VOCABULARY_NAME} of that training, of sha256 {abbreviated(saved['vocabulary_sha256'])}, "
+            f"{vocabulary}: does not exist; an older version saved this model: copy the "
+            f"data/prepared/{VOCABULARY_NAME} of its training here, sha256 {abbreviated(saved['vocabulary_sha256'])}, "
             "or train the model again"
         )
     if saved["vocabulary_sha256"] != sha256_of(vocabulary):
         raise InputError(
-            f"{vocabulary}: is damaged or from another model: its sha256 is not the one in {CONFIG}; "
+            f"{vocabulary}: is damaged or belongs to another model: its sha256 differs from the one in {CONFIG}; "
             "fetch the folder again or train the model again"
         )
     weights = read_tensors(folder / WEIGHTS)
     if config.layers > len(weights):
-        raise InputError(f"{folder / WEIGHTS}: must hold the tensors of {config.layers} layers; got {len(weights)}")
+        raise InputError(f"{folder / WEIGHTS}: must hold tensors of {config.layers} layers; got {len(weights)} tensors")
     try:
         with torch.device("meta"):
             model = Classifier(config)
@@ -85,14 +85,15 @@ def load_checkpoint(folder: Path) -> Classifier:
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             raise InputError(
-                f"{folder / WEIGHTS}: {name} must be of shape {tuple(tensor.shape)} as {CONFIG} says; "
+                f"{folder / WEIGHTS}: {name} must have the shape {tuple(tensor.shape)} given by {CONFIG}; "
                 f"got {tuple(weights[name].shape)}"
             )
         if not bool(weights[name].isfinite().all()):
-            raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train it again")
+            raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train the model again")
     if saved["weights_sha256"] != sha256_of(folder / WEIGHTS):
         raise InputError(
-            f"{folder / WEIGHTS}: is damaged: its sha256 is not the one in {CONFIG}; fetch it or train it again"
+            f"{folder / WEIGHTS}: is damaged: its sha256 differs from the one in {CONFIG}; "
+            "fetch the folder again or train the model again"
         )
     model.to_empty(device="cpu").load_state_dict(weights)
     return model.eval()
@@ -101,4 +102,4 @@ def load_checkpoint(folder: Path) -> Classifier:
 def check_vocabulary(folder: Path, vocabulary: Path) -> None:
     """Raise InputError unless the model in `folder` was trained with exactly this vocabulary."""
     if sha256_of(folder / VOCABULARY_NAME) != sha256_of(vocabulary):
-        raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train it again")
+        raise InputError(f"{folder}: was trained with another vocabulary than {vocabulary}; train the model again")

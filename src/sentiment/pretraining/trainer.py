@@ -70,7 +70,8 @@ class LanguageTrainer:
         length = int(reviews.lengths[self.rows].sum() + len(self.rows)) // config.streams
         if min(length, len(self.held_out)) < 2:
             raise InputError(
-                f"pretraining: the text, or what is held out of it, is too short for {config.streams} streams"
+                "pretraining: the training text or the held-out text is too short; "
+                f"lower pretrain.streams, now {config.streams}"
             )
         self.steps_per_epoch = math.ceil((length - 1) / config.window)
         self.step = 0  # steps taken
@@ -115,7 +116,7 @@ class LanguageTrainer:
 
     def report(self, train_loss: float, started: float, work: str) -> Progress:
         """Evaluate the models on the held-out reviews, save the state, and return the progress."""
-        with catch_out_of_memory(f"{work}, evaluation on the reviews held out", self.memory_parameter):
+        with catch_out_of_memory(f"{work}, evaluation on the held-out reviews", self.memory_parameter):
             held_out_loss = evaluate(self.models, self.held_out, self.config.window)
         seconds = time.perf_counter() - started
         progress = Progress(self.step / self.steps_per_epoch, train_loss, held_out_loss, seconds)
@@ -140,7 +141,7 @@ class LanguageTrainer:
         norm = nn.utils.clip_grad_norm_(self.models.parameters(), config.clip_norm)
         if self.device.type == "cpu" and not bool(loss.isfinite() & norm.isfinite()):
             advice = "lower pretrain.learning_rate or pretrain.clip_norm"
-            raise InputError(f"pretraining: the loss of {work}, or its gradient, is not finite; {advice}")
+            raise InputError(f"pretraining, {work}: the loss or its gradient is not finite; {advice}")
         self.optimizer.step()
         self.step += 1
         return loss.detach()

@@ -24,7 +24,7 @@ def choose_device(precision: str = "float32") -> torch.device:
         return torch.device("cpu")
     processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if processes > gpus:
-        raise InputError(f"train.processes is {processes}, but there are {gpus} GPUs; lower it")
+        raise InputError(f"train.processes must be at most the number of GPUs, {gpus}; got {processes}")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     # cuBLAS is deterministic with :16:8 or :4096:8, and cuDNN's recurrent layers with :16:8 or :4096:2.
     if os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8") == ":16:8":
@@ -104,7 +104,9 @@ def catch_out_of_memory(work: str, lower: str | None = None) -> Iterator[None]:
             text in str(error) for text in OUT_OF_MEMORY_MESSAGES
         ):
             raise
-        remedy = f"lower {lower}" if lower else "free it, or use the CPU by CUDA_VISIBLE_DEVICES= before the command"
+        remedy = (
+            f"lower {lower}" if lower else "free some, or put CUDA_VISIBLE_DEVICES= before the command to use the CPU"
+        )
         raise InputError(f"{work}: the GPU's memory is full; {remedy}") from error
 
 

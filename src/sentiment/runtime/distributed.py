@@ -44,8 +44,8 @@ def launch(module: str, count: int) -> None:
         elastic_launch(config, sys.executable)("-m", module)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else "ended for the reason above"
-        raise InputError(f"{module}: process {rank} of {count}, counted from 0, {how}; nothing was written") from error
+        how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else "failed with the error above"
+        raise InputError(f"{module}: rank {rank} of {count} processes {how}; no output was written") from error
 
 
 def is_launched() -> bool:
@@ -64,7 +64,10 @@ def process_group(device: torch.device, count: int) -> Iterator[int]:
         yield 0
         return
     if count != int(os.environ["WORLD_SIZE"]):
-        raise InputError(f"train.processes is {count}, but torchrun started {os.environ['WORLD_SIZE']}; let them agree")
+        raise InputError(
+            f"train.processes must be {os.environ['WORLD_SIZE']}, the number of processes that torchrun started; "
+            f"got {count}"
+        )
     end_on_sigterm()
     is_cuda = device.type == "cuda"
     try:
@@ -82,7 +85,7 @@ def process_group(device: torch.device, count: int) -> Iterator[int]:
         if isinstance(error, dist.DistError):
             wait_for_launcher()
             said = " ".join(str(error).split())
-            raise InputError(f"process {os.environ['RANK']} of {count}, counted from 0: {said}") from error
+            raise InputError(f"rank {os.environ['RANK']} of {count} processes: {said}") from error
         raise
     dist.destroy_process_group()
 

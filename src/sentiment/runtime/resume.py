@@ -34,7 +34,7 @@ class SavedState:
             content = self.path.read_bytes()
             digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
             if sha256(content).digest() != digest:
-                raise InputError(f"{self.path}: is damaged; delete it, and the same command begins this stage anew")
+                raise InputError(f"{self.path}: is damaged; delete it and run the command again to restart the stage")
             for name, tensor in load(content).items():
                 group, _, rest = name.partition("/")
                 # copied, because a tensor's alignment in memory changes the order in which some kernels sum
@@ -49,7 +49,7 @@ class SavedState:
         tensors = {f"{group}/{name}": tensor for group, weights in groups.items() for name, tensor in weights.items()}
         if bad := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
             raise InputError(
-                f"training has diverged: {bad} is no longer finite; nothing of it was saved; lower the learning rate"
+                f"training diverged: {bad} is no longer finite, so the state was not saved; lower the learning rate"
             )
         content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         with atomic_output(self.path) as partial:

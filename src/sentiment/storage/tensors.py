@@ -27,8 +27,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         is_pickle = path.is_file() and _looks_pickled(path)
-        reason = "it is a pickle, which may hold code and is never opened" if is_pickle else error
-        raise InputError(f"{path}: is not a readable file of tensors: {reason}") from error
+        reason = "it is a pickle, which may contain code and is not opened" if is_pickle else error
+        raise InputError(f"{path}: is not a readable safetensors file: {reason}") from error
 
 
 def _looks_pickled(path: Path) -> bool:
@@ -51,4 +51,4 @@ def check_dtypes(path: Path, tensors: dict[str, Tensor], dtypes: dict[str, torch
     """Raise InputError unless the names and dtypes of the tensors read from a file are exactly those of `dtypes`."""
     found = {name: tensor.dtype for name, tensor in tensors.items()}
     if found != dtypes:
-        raise InputError(f"{path}: must hold the tensors {dtypes}; got {found}")
+        raise InputError(f"{path}: must hold the tensors {dtypes}; found {found}")

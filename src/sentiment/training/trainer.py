@@ -344,7 +344,7 @@ def check_finite(first_non_finite: Tensor, epoch: int, batches: list[Tensor]) ->
     if position := int(first_non_finite):
         rows = ", ".join(str(row) for row in batches[position - 1].tolist())
         raise InputError(
-            f"the loss of epoch {epoch}, batch {position} of {len(batches)}, or its gradient, is not finite; lower "
+            f"epoch {epoch}, batch {position} of {len(batches)}: the loss or its gradient is not finite; lower "
             "train.learning_rate, train.clip_norm, or the weights train.adversarial and train.virtual "
-            f"(its reviews, among the labelled ones and from 0: {rows})"
+            f"(labelled training reviews in this batch, counted from 0: {rows})"
         )
