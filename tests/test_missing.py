@@ -113,7 +113,8 @@ def test_a_model_that_is_somewhere_else_is_not_blamed_on_a_stage(folder: Path) -
     assert said(lambda: main(["--model", "best", "Fine."])) == "error: best/model.json: does not exist"
     here = folder / "model"
     with without(here):
-        assert said(lambda: main(["--model", str(here), "Fine."])) == f"error: {here}/model.json: does not exist{ADVICE}"
+        line = said(lambda: main(["--model", str(here), "Fine."]))
+    assert line == f"error: {here}/model.json: does not exist{ADVICE}"
 
 
 @pytest.mark.parametrize("stage", ["baseline", "evaluate"])

@@ -242,7 +242,7 @@ def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> N
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: does not exist; run the earlier stages")
+    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: does not exist; run the earlier")
 
 
 def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
@@ -275,9 +275,7 @@ def test_a_process_that_dies_leaves_nothing_half_written(sample: Clone) -> None:
         parameters.write_text(before)
     assert training.returncode == 1
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith(
-        "error: stages.train: rank 1 of 2 processes was killed by SIGKILL"
-    )
+    assert errors.splitlines()[-1].startswith("error: stages.train: rank 1 of 2 processes was killed by SIGKILL")
     assert not list(sample.folder.rglob("*.partial"))
     assert (sample.folder / "model" / "weights.safetensors").read_bytes() == model
 

@@ -154,9 +154,7 @@ def test_texts_that_a_gpu_has_no_memory_for_may_go_to_the_cpu(model: str, monkey
         raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
     monkeypatch.setattr("sentiment.models.classifier.Classifier.forward", refuse)
-    with pytest.raises(
-        InputError, match=r"^scoring the texts: the GPU's memory is full; free some, or put CUDA_"
-    ):
+    with pytest.raises(InputError, match=r"^scoring the texts: the GPU's memory is full; free some, or put CUDA_"):
         main(["--model", model, "good"])
 
 

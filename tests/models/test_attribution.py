@@ -44,7 +44,7 @@ def test_the_gradient_of_a_tanh_network_agrees_with_the_chain_rule(pooling: str,
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_padding_beside_a_review_changes_nothing_and_neither_does_the_model(cell: str) -> None:
+def test_padding_changes_no_gradient_and_the_model_stays_unchanged(cell: str) -> None:
     model = small_model(cell=cell, layers=2)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     both = random_reviews([5, 8])
@@ -55,7 +55,7 @@ def test_padding_beside_a_review_changes_nothing_and_neither_does_the_model(cell
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
 
 
-def test_a_gradient_that_vanishes_is_told_as_the_smallest_number_and_not_as_nothing() -> None:
+def test_a_vanished_gradient_is_reported_as_the_smallest_float32() -> None:
     model = small_model(cell="rnn", bidirectional=False, pooling=("last",))
     with torch.no_grad():
         first_layer(model).forward_cell.get_parameter("weight_hh_l0").mul_(1e-3)
@@ -65,7 +65,7 @@ def test_a_gradient_that_vanishes_is_told_as_the_smallest_number_and_not_as_noth
     assert all(math.isfinite(math.log10(norm)) for norm in norms)
 
 
-def test_a_tokens_weight_is_how_the_logit_moves_with_its_embedding() -> None:
+def test_a_token_weight_is_the_change_of_the_logit_with_its_embedding() -> None:
     model = small_model(cell="gru").double()
     reviews = random_reviews([3, 6])
     batch = pad_batch(reviews, torch.arange(2))

@@ -75,14 +75,14 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"model": {"cell": "lstm"}}', "\x80"])
-def test_another_file_is_not_taken_for_a_configuration(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_configuration_is_refused(tmp_path: Path, content: str) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / "model.json").write_text(content)
     with pytest.raises(InputError, match=r"model\.json: is not the configuration of a model"):
         load_checkpoint(tmp_path / "model")
 
 
-def test_a_cell_that_is_not_known_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_cell_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     config = json.loads((tmp_path / "model" / "model.json").read_text())
     config["model"]["cell"] = "ltsm"
@@ -91,7 +91,7 @@ def test_a_cell_that_is_not_known_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "model")
 
 
-def test_a_folder_holds_all_that_it_needs(tmp_path: Path) -> None:
+def test_a_checkpoint_is_self_contained(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text("{}")
     save_checkpoint(tmp_path / "model", small_model(), tmp_path / "words.json")
     (tmp_path / "words.json").unlink()
@@ -102,7 +102,7 @@ def test_a_folder_holds_all_that_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", VOCABULARY.read_bytes() + b"\n", VOCABULARY.read_bytes()[:-1]])
-def test_a_vocabulary_that_was_damaged_or_swapped_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_or_swapped_vocabulary_is_refused(tmp_path: Path, content: bytes) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / VOCABULARY_NAME).write_bytes(content)
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_a_vocabulary_that_was_damaged_or_swapped_is_refused(tmp_path: Path, con
         load_checkpoint(tmp_path / "model")
 
 
-def test_a_folder_without_a_vocabulary_is_known_as_an_older_versions(tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_vocabulary_names_the_older_version(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     (tmp_path / "model" / VOCABULARY_NAME).unlink()
     message = rf"an older version saved this model: .* sha256 '{sha256_of(VOCABULARY)}', or train the model again"
@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     assert raised.value.filename == str(tmp_path / "model" / name)
 
 
-def test_tensors_of_another_vocabulary_than_the_models_are_refused(tmp_path: Path) -> None:
+def test_encoded_reviews_of_another_vocabulary_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     check_vocabulary(tmp_path / "model", VOCABULARY)
     (tmp_path / "vocabulary.json").write_text("{}")
@@ -160,7 +160,7 @@ def save_changed(folder: Path, **changes: object) -> None:
         ("more", 1, "must be an object of vocabulary_size, embedding_size, cell"),
     ],
 )
-def test_a_configuration_that_no_model_has_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
+def test_an_invalid_configuration_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
     save_changed(tmp_path / "model", **{name: value})
     with pytest.raises(InputError, match=rf"model\.json: is not the configuration of a model: .*{message}"):
         load_checkpoint(tmp_path / "model")
@@ -177,7 +177,7 @@ def test_a_configuration_that_no_model_has_is_refused(tmp_path: Path, name: str,
         ("hidden_size", 10**30, "is not the configuration of a model"),
     ],
 )
-def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path, name: str, value: int, message: str) -> None:
+def test_an_absurd_configuration_allocates_no_memory(tmp_path: Path, name: str, value: int, message: str) -> None:
     save_changed(tmp_path / "model", **{name: value})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=message):
@@ -185,7 +185,7 @@ def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path, name: str, value
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
-def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Path) -> None:
+def test_a_flipped_bit_or_a_truncation_is_detected_at_any_position(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     path = tmp_path / "model" / WEIGHTS
     whole = path.read_bytes()
@@ -199,7 +199,7 @@ def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Pa
         load_checkpoint(tmp_path / "model")
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
     model = small_model()
     model.temperature.fill_(torch.nan)
     save_checkpoint(tmp_path / "model", model, VOCABULARY)

@@ -26,7 +26,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("settings", EVERY_MODEL, ids=str)
-def test_a_review_scores_the_same_alone_and_beside_a_longer_one_whatever_the_padding(
+def test_padding_does_not_change_a_score(
     settings: dict[str, object],
 ) -> None:
     model = small_model(**settings).double().eval()
@@ -39,7 +39,7 @@ def test_a_review_scores_the_same_alone_and_beside_a_longer_one_whatever_the_pad
 
 
 @pytest.mark.parametrize("settings", EVERY_MODEL, ids=str)
-def test_no_gradient_comes_from_padding(settings: dict[str, object]) -> None:
+def test_padding_gets_no_gradient(settings: dict[str, object]) -> None:
     model = small_model(**settings).double()
     tokens, lengths = batch()
     behind = torch.arange(len(tokens))[:, None] >= lengths
@@ -80,7 +80,7 @@ STEPS = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_step}
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_written_by_hand_agrees(cell: str) -> None:
+def test_each_cell_agrees_with_its_equations(cell: str) -> None:
     model = small_model(cell=cell, bidirectional=False, pooling=("last",)).double().eval()
     tokens, lengths = batch()
     layer = model.layers[0]
@@ -105,7 +105,7 @@ def test_poolings_by_hand() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradient_of_the_greatest_is_pytorchs_to_the_bit_also_of_equal_ones(dtype: torch.dtype) -> None:
+def test_max_pooling_has_the_gradient_of_amax_to_the_bit_with_ties(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     states = torch.randn(700, 2, 5).round(decimals=1).clamp(max=2).to(dtype)
     states[:, 1, 0] = 1  # 600 equal ones
@@ -119,7 +119,7 @@ def test_the_gradient_of_the_greatest_is_pytorchs_to_the_bit_also_of_equal_ones(
     assert torch.equal(ours, pytorchs)
 
 
-def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
+def test_attention_gives_no_weight_to_padding() -> None:
     torch.manual_seed(0)
     attention = POOLINGS["attention"](2, 1)
     states = torch.randn(3, 1, 2)
@@ -129,7 +129,7 @@ def test_attention_is_a_weighted_mean_of_the_reviews_own_states() -> None:
     torch.testing.assert_close(attention(states, mask)[0], expected)
 
 
-def test_dropout_acts_in_training_alone_at_each_of_its_places() -> None:
+def test_each_dropout_acts_only_in_training() -> None:
     for place in ("dropout_embedding", "dropout_layers", "dropout_output"):
         model = small_model(layers=2, **{place: 0.5})
         assert not torch.equal(model(*batch()), model(*batch())), place
@@ -152,7 +152,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     assert torch.equal(ones.grad, dropped)
 
 
-def test_dropout_of_neighbours_is_independent() -> None:
+def test_dropout_of_neighbouring_elements_is_independent() -> None:
     torch.manual_seed(0)
     kept = (Dropout(0.5)(torch.ones(40_000)) > 0).double()
     for distance in (1, 2, 3, 4):
@@ -160,7 +160,7 @@ def test_dropout_of_neighbours_is_independent() -> None:
         assert both == pytest.approx(0.25, abs=0.02), distance
 
 
-def test_the_seed_decides_what_is_dropped() -> None:
+def test_the_seed_determines_the_dropout_masks() -> None:
     def drawn(seed: int) -> Tensor:
         torch.manual_seed(seed)
         result: Tensor = Dropout(0.5)(torch.ones(1001))
@@ -170,13 +170,13 @@ def test_the_seed_decides_what_is_dropped() -> None:
     assert not torch.equal(drawn(1), drawn(2))
 
 
-def test_no_module_of_pytorch_drops_out_by_itself() -> None:
+def test_pytorchs_own_modules_apply_no_dropout() -> None:
     recurrent = [module for module in small_model(layers=3).modules() if isinstance(module, nn.RNNBase)]
     assert len(recurrent) == 6
     assert all(module.dropout == 0 and module.num_layers == 1 for module in recurrent)
 
 
-def test_the_seed_decides_the_weights() -> None:
+def test_the_seed_determines_the_weights() -> None:
     weights = [torch.cat([weight.flatten() for weight in small_model().parameters()]) for _ in range(2)]
     assert torch.equal(*weights)
     assert isinstance(small_model(), Classifier)

@@ -71,7 +71,7 @@ def test_logits_and_gradients_equal_those_of_packed_sequences(
 
 
 @pytest.mark.parametrize(("scan", "gates"), [(TanhScan, 1), (GruScan, 3)])
-def test_the_written_out_gradient_is_the_numerical_one(scan: type[torch.autograd.Function], gates: int) -> None:
+def test_the_scans_gradient_equals_the_numerical_gradient(scan: type[torch.autograd.Function], gates: int) -> None:
     torch.manual_seed(0)
     shapes = [(2, 4, 3, gates * 2), (2, 2, gates * 2), (2, 1, gates * 2)]
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
@@ -79,7 +79,7 @@ def test_the_written_out_gradient_is_the_numerical_one(scan: type[torch.autograd
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_directions_that_do_not_mix_are_two_networks(cell: str) -> None:
+def test_unmixed_directions_are_two_separate_networks(cell: str) -> None:
     model = small_model(cell=cell, layers=2, mix_directions=False, pooling=("last",)).double()
     batch = pad_batch(random_reviews(LENGTHS), torch.arange(len(LENGTHS)))
     for review, length in enumerate(LENGTHS):
@@ -97,7 +97,7 @@ def test_directions_that_do_not_mix_are_two_networks(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("is_first", [True, False])
-def test_weights_side_by_side_read_as_those_of_the_module(cell: str, is_first: bool) -> None:
+def test_flattened_weights_give_the_states_of_the_module(cell: str, is_first: bool) -> None:
     torch.manual_seed(0)
     network, inputs = CELLS[cell](5, 8), torch.randn(7, 3, 5)
     state = None if is_first else tuple(torch.randn(1, 3, 8) for _ in range(2 if cell == "lstm" else 1))
@@ -110,7 +110,7 @@ def test_weights_side_by_side_read_as_those_of_the_module(cell: str, is_first: b
     torch.testing.assert_close(*results)
 
 
-def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -> None:
+def test_padded_inputs_give_the_same_states_and_weights_share_one_buffer() -> None:
     torch.manual_seed(0)
     network, inputs = nn.LSTM(5, 8), torch.randn(7, 3, 5)
     expected = network(inputs)[0]
@@ -127,7 +127,7 @@ def test_what_is_aligned_reads_the_same_and_views_lie_in_one_piece_of_memory() -
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> None:
+def test_states_and_gradients_in_bfloat16_are_close_to_float32(cell: str) -> None:
     if cell == "lstm" and not lstm_supports_bfloat16():
         pytest.skip("oneDNN is kept to instructions for which it has no LSTM in bfloat16")
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def test_in_bfloat16_the_states_and_gradients_are_about_the_same(cell: str) -> N
         assert (near - value).norm() < 0.02 * value.norm()
 
 
-def test_one_step_is_read_too() -> None:
+def test_a_sequence_of_one_step() -> None:
     for cell in CELLS:
         layer = Layer(cell, 3, 4, bidirectional=True, is_split=False)
         states = layer(torch.randn(1, 2, 3), torch.zeros(1, 2, dtype=torch.int64))
@@ -158,13 +158,13 @@ def test_one_step_is_read_too() -> None:
         assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in layer.parameters())
 
 
-def test_tanh_by_the_sigmoid() -> None:
+def test_tanh_computed_from_the_sigmoid() -> None:
     x = torch.linspace(-30, 30, 10_001, dtype=torch.float64)
     torch.testing.assert_close(tanh_(x.clone()), x.tanh(), rtol=0, atol=1e-15)
     torch.testing.assert_close(tanh_(x.float()), x.float().tanh(), rtol=0, atol=3e-7)
 
 
-def test_mirror_has_the_right_gradient() -> None:
+def test_reversing_within_the_length_has_the_right_gradient() -> None:
     reversed_steps = torch.tensor([[1, 2], [0, 1], [2, 0]])
     states = torch.randn(3, 2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda states: reverse_within_length(states, reversed_steps), states)

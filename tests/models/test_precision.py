@@ -82,7 +82,7 @@ def dtypes_of_training_step(model: Classifier, precision: str) -> tuple[dict[str
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_training_step(cell: str, precision: str) -> None:
+def test_dtypes_in_a_training_step(cell: str, precision: str) -> None:
     narrow, exact = getattr(torch, precision), torch.float32
     sizes: dict[str, object] = {"hidden_size": WIDTH, "embedding_size": WIDTH, "layers": 2, "pooling": tuple(POOLINGS)}
     model = small_model(cell=cell, dropout_embedding=0.2, dropout_layers=0.2, dropout_output=0.2, **sizes)
@@ -104,7 +104,7 @@ def test_a_training_step(cell: str, precision: str) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("softmax", SOFTMAXES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
+def test_dtypes_in_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
     narrow, exact = getattr(torch, precision), torch.float32
     model = small_model(cell=cell, layers=2, mix_directions=False, hidden_size=WIDTH, embedding_size=WIDTH)
     config = replace(CONFIG, precision=precision, softmax=softmax, variational=True, **DROPOUT)
@@ -130,7 +130,7 @@ def test_a_pretraining_step(cell: str, softmax: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_bfloat16_is_for_devices_that_multiply_it(
+def test_bfloat16_is_used_only_on_devices_with_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, able: bool, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr("sentiment.runtime.device.has_fast_bfloat16", lambda device: able)
@@ -138,7 +138,7 @@ def test_bfloat16_is_for_devices_that_multiply_it(
     assert product_dtype("float32", CPU) == torch.float32
 
 
-def test_half_of_the_precision_changes_no_logit_by_much() -> None:
+def test_bfloat16_changes_no_logit_by_much() -> None:
     model = small_model(hidden_size=32, embedding_size=32)
     reviews = random_reviews([7, 3, 5, 6])
     tokens = torch.randint(2, 20, (9, 4))

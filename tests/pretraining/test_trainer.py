@@ -65,7 +65,7 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
 @pytest.mark.parametrize("softmax", SOFTMAXES)
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_what_follows_for_certain_is_learnt_in_both_directions(cell: str, layers: int, softmax: str) -> None:
+def test_a_deterministic_sequence_is_learnt_in_both_directions(cell: str, layers: int, softmax: str) -> None:
     model = small_model(cell=cell, hidden_size=16, layers=layers, mix_directions=False)
     config = replace(CONFIG, softmax=softmax)
     epochs = list(LanguageTrainer(model, counting_reviews(60), BOUNDARY, config, CPU).train())
@@ -83,13 +83,13 @@ def test_pretraining_changes_every_weight_of_the_encoder_in_place(layers: int) -
         assert not torch.equal(weights, before.state_dict()[name]), name
 
 
-def test_a_layer_that_sees_both_directions_is_refused() -> None:
+def test_an_upper_layer_that_reads_both_directions_is_refused() -> None:
     with pytest.raises(ValueError, match="would see the words to predict"):
         LanguageModels(small_model(layers=2), CONFIG)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_language_model_reads_as_the_classifier_does(layers: int) -> None:
+def test_a_language_model_has_the_states_of_the_classifier(layers: int) -> None:
     model = small_model(layers=layers, mix_directions=False)
     models = LanguageModels(model, CONFIG)
     tokens = torch.randint(2, 20, (7, 3))
@@ -102,7 +102,7 @@ def test_a_language_model_reads_as_the_classifier_does(layers: int) -> None:
         torch.testing.assert_close(found if sequence is tokens else found.flip(0), there)
 
 
-def test_the_adaptive_softmax_is_pytorchs() -> None:
+def test_the_adaptive_softmax_equals_pytorchs() -> None:
     torch.manual_seed(0)
     ours = AdaptiveSoftmax(32, 50, 6).double()
     cutoffs = [start for start, _ in ours.groups]
@@ -118,7 +118,7 @@ def test_the_adaptive_softmax_is_pytorchs() -> None:
     assert ours(states[:1], torch.tensor([0]), states).isfinite()  # no word of any group
 
 
-def test_the_tied_softmax_by_its_formula() -> None:
+def test_the_tied_softmax_equals_its_formula() -> None:
     torch.manual_seed(0)
     softmax = TiedSoftmax(5, 20, 6)
     states, words, embeddings = torch.randn(7, 5), torch.randint(20, (7,)), torch.randn(20, 6)
@@ -127,7 +127,7 @@ def test_the_tied_softmax_by_its_formula() -> None:
     torch.testing.assert_close(softmax(states, words, embeddings), expected)
 
 
-def test_dropped_words_are_the_same_in_a_window_and_recurrent_weights_are_dropped() -> None:
+def test_words_are_dropped_for_a_whole_window_and_recurrent_weights_are_dropped() -> None:
     torch.manual_seed(0)
     models = LanguageModels(small_model(), replace(CONFIG, dropout_words=0.5))
     tokens = torch.arange(20).repeat(3)[:, None]  # (60, 1)
@@ -143,20 +143,20 @@ def test_dropped_words_are_the_same_in_a_window_and_recurrent_weights_are_droppe
     assert torch.equal(*results)
 
 
-def test_a_state_is_carried_and_windows_change_nothing_but_the_gradient() -> None:
+def test_states_are_carried_across_windows() -> None:
     models = LanguageModels(small_model(), CONFIG)
     streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
     assert evaluate(models, streams, 5) == pytest.approx(evaluate(models, streams, 1000), rel=1e-5)
 
 
-def test_before_training_all_tokens_are_about_as_likely() -> None:
+def test_an_untrained_language_model_is_nearly_uniform() -> None:
     streams = streams_of(random_reviews([9] * 30), torch.arange(30), BOUNDARY, 4)
     assert evaluate(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
 
 
 @pytest.mark.parametrize(("cell", "softmax"), [("rnn", "adaptive"), ("lstm", "tied")])
 @pytest.mark.parametrize("reports", [1, 10, 14, 40])
-def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str, softmax: str, reports: int) -> None:
+def test_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, cell: str, softmax: str, reports: int) -> None:
     reviews, config = random_reviews([9] * 60), replace(CONFIG, softmax=softmax, variational=True, **DROPOUT)
     whole, broken, resumed = (small_model(cell=cell, layers=2, mix_directions=False) for _ in range(3))
     readings = list(LanguageTrainer(whole, reviews, BOUNDARY, config, CPU).train())
@@ -172,7 +172,7 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, cell: str
     assert saved.load() == {}
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+def test_a_non_finite_loss_stops_training_before_the_update() -> None:
     model = small_model()
     trainer = LanguageTrainer(model, counting_reviews(40), BOUNDARY, CONFIG, CPU)
     with torch.no_grad():
@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     assert torch.equal(model.embedding.weight, before)
 
 
-def test_two_readings_give_the_same_bits() -> None:
+def test_two_runs_give_the_same_bits() -> None:
     models = [small_model(), small_model()]
     for model in models:
         list(LanguageTrainer(model, random_reviews([9] * 30), BOUNDARY, CONFIG, CPU).train())
@@ -198,7 +198,7 @@ def test_two_readings_give_the_same_bits() -> None:
         ("sentiment.pretraining.trainer.evaluate", r"epoch 1, window \d+ of \d+, evaluation on the held-out reviews"),
     ],
 )
-def test_a_window_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:
+def test_an_out_of_memory_error_names_the_window(monkeypatch: pytest.MonkeyPatch, place: str, work: str) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED")
 

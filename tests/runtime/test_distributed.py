@@ -63,7 +63,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 # Of 203 reviews the last batch holds 11, of 65 a single one, with which one of the processes has nothing to do.
 @pytest.mark.parametrize("reviews", [203, 65])
-def test_two_processes_learn_what_one_learns(told: Any, reviews: int) -> None:
+def test_two_processes_train_the_same_model_as_one(told: Any, reviews: int) -> None:
     first, second = told(reviews)
     assert first == second
     alone = outcome(reviews, 0.0)
@@ -71,19 +71,19 @@ def test_two_processes_learn_what_one_learns(told: Any, reviews: int) -> None:
         assert first[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
 
 
-def test_two_processes_give_the_same_bits_twice_and_dropout_of_their_own(told: Any) -> None:
+def test_two_processes_are_deterministic_and_draw_separate_dropout_masks(told: Any) -> None:
     first, again = told(120, dropout=0.3), told(120, dropout=0.3)
     assert first == again
     assert first[0]["train_loss"] != pytest.approx(outcome(120, 0.3)["train_loss"], rel=1e-3)
 
 
-def test_one_that_dies_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_process_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"tests\.two_processes: rank 1 of 2 processes was killed by SIGKILL"):
         told(203, victim=1)
     assert capfd.readouterr().err == ""
 
 
-def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
+def test_a_second_sigterm_during_exit_is_ignored() -> None:
     clearing = (
         "import atexit, os, signal, stages; from sentiment.runtime.distributed import exit_with_failure; "
         "signal.signal(signal.SIGTERM, exit_with_failure); atexit.register(os.kill, os.getpid(), signal.SIGTERM); "
@@ -93,13 +93,13 @@ def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
-def test_another_number_than_was_started_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_number_of_processes_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="failed with the error above"):
         told(65, processes=3)
     assert "train.processes must be 2, the number of processes that torchrun started; got 3" in capfd.readouterr().err
 
 
-def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
+def test_a_process_waiting_in_c_code_ends_soon_after_sigterm() -> None:
     with subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "blocked\n"
@@ -111,7 +111,7 @@ def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
             process.kill()
 
 
-def test_a_process_that_fails_says_why_and_waits_for_nothing() -> None:
+def test_a_failing_process_reports_the_error_and_exits_without_waiting() -> None:
     ended = subprocess.run([sys.executable, "-c", FAILED], capture_output=True, text=True, timeout=40)
     assert (ended.returncode, ended.stdout) == (1, "half a line")
     assert ended.stderr == "error: batch 3: the GPU's memory is full\n"
@@ -134,7 +134,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.parametrize(("device", "expected"), [(CPU, ("gloo", None)), (GPU, ("cpu:gloo,cuda:nccl", GPU))])
-def test_processes_on_gpus_exchange_tensors_of_the_cpu_too(
+def test_processes_on_gpus_also_exchange_cpu_tensors(
     group: list[object], device: torch.device, expected: object
 ) -> None:
     with process_group(device, 2) as rank:
@@ -159,7 +159,7 @@ def test_processes_on_gpus_exchange_tensors_of_the_cpu_too(
         (RuntimeError("of ours"), RuntimeError, "^of ours$"),
     ],
 )
-def test_a_failure_that_may_be_of_another_process_waits_for_the_launcher_but_not_for_the_group(
+def test_a_failure_caused_by_a_peer_waits_for_the_launcher_but_not_for_the_group(
     group: list[object], error: Exception, kind: type[BaseException], message: str
 ) -> None:
     with pytest.raises(kind, match=message), process_group(GPU, 2):
@@ -167,7 +167,7 @@ def test_a_failure_that_may_be_of_another_process_waits_for_the_launcher_but_not
     assert group[1:] == ["exit_immediately"] + ["waited"] * (error.args != ("of ours",))
 
 
-def test_the_first_process_decides_by_a_tensor_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_process_decides_by_a_cpu_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     def broadcast(flag: torch.Tensor, src: int) -> None:
         assert (flag.device.type, src) == ("cpu", 0)
         flag.fill_(True)

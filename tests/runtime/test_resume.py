@@ -12,7 +12,7 @@ from tests.clone import ROOT
 GROUPS = {"model": {"weight": torch.arange(6.0).view(2, 3).T, "steps": torch.tensor(3)}, "random": {}}
 
 
-def test_what_was_saved_is_loaded_until_it_is_forgotten(tmp_path: Path) -> None:
+def test_a_saved_state_is_loaded_until_it_is_deleted(tmp_path: Path) -> None:
     saved = SavedState(tmp_path / "folder" / "some.state")
     assert saved.load() == {}
     saved.save(GROUPS)
@@ -24,7 +24,7 @@ def test_what_was_saved_is_loaded_until_it_is_forgotten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_state_that_is_not_finite_does_not_take_the_place_of_a_good_one(tmp_path: Path, bad: float) -> None:
+def test_a_non_finite_state_does_not_replace_a_good_one(tmp_path: Path, bad: float) -> None:
     saved = SavedState(tmp_path / "some.state")
     saved.save(GROUPS)
     before = saved.path.read_bytes()
@@ -34,7 +34,7 @@ def test_a_state_that_is_not_finite_does_not_take_the_place_of_a_good_one(tmp_pa
 
 
 @pytest.mark.parametrize("place", [0, 40, -1])
-def test_one_wrong_bit_is_noticed(tmp_path: Path, place: int) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path, place: int) -> None:
     saved = SavedState(tmp_path / "some.state")
     saved.save(GROUPS)
     content = bytearray(saved.path.read_bytes())

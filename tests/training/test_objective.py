@@ -41,13 +41,13 @@ def worst(model: Classifier, radius: float) -> Tensor:
     return torch.stack(shifts, dim=1)
 
 
-def test_the_spread_by_hand() -> None:
+def test_the_weighted_std_by_hand() -> None:
     # The first word is three times as frequent: means 1 and 4, variances 3/4 * 1 + 1/4 * 9 = 3 and 0.
     embeddings = torch.tensor([[0.0, 4.0], [4.0, 4.0]])
     assert weighted_std(embeddings, torch.tensor([0.75, 0.25])).item() == pytest.approx(1.5**0.5)
 
 
-def test_directions_by_hand() -> None:
+def test_normalize_by_hand() -> None:
     gradient = torch.tensor([[[3.0], [0.0]], [[4.0], [0.0]]])  # (T, B, E) of 2, 2, 1
     assert normalize(gradient).squeeze().tolist() == [[pytest.approx(0.6), 0.0], [pytest.approx(0.8), 0.0]]
 
@@ -61,7 +61,7 @@ def test_without_the_adversarial_term_it_is_the_mean_cross_entropy() -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_the_adversarial_term_by_its_formula() -> None:
+def test_the_adversarial_term_equals_its_formula() -> None:
     models = [small_model(), small_model()]
     shift = worst(models[0], radius(models[0]))
     (cross_entropy(models[0]).mean() + 0.5 * cross_entropy(models[0], shift).mean()).backward()
@@ -70,7 +70,7 @@ def test_the_adversarial_term_by_its_formula() -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_the_virtual_term_by_its_formula() -> None:
+def test_the_virtual_adversarial_term_equals_its_formula() -> None:
     models = [small_model(), small_model()]
     rows = torch.tensor([2, 0])
     batch = pad_batch(UNLABELLED, rows)
@@ -85,7 +85,7 @@ def test_the_virtual_term_by_its_formula() -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_the_entropy_term_by_its_formula() -> None:
+def test_the_entropy_term_equals_its_formula() -> None:
     models = [small_model(), small_model()]
     rows = torch.tensor([2, 0])
     batch = pad_batch(UNLABELLED, rows)
@@ -123,7 +123,7 @@ def test_the_divergence_by_hand() -> None:
     )
 
 
-def test_no_direction_changes_the_probabilities_more_than_the_gradients() -> None:
+def test_the_gradients_direction_changes_the_probabilities_most() -> None:
     """What a power iteration would look for: the first eigenvector of the Hessian of KL."""
     model, random = small_model(), torch.Generator().manual_seed(0)
     away = objective(model)
@@ -142,7 +142,7 @@ def test_no_direction_changes_the_probabilities_more_than_the_gradients() -> Non
         assert (divergence(normalize(elsewhere)) < found).all()
 
 
-def test_no_other_point_as_near_is_worse() -> None:
+def test_the_adversarial_point_has_the_highest_loss_at_its_distance() -> None:
     model = small_model()
     random = torch.Generator().manual_seed(0)
     at_worst = cross_entropy(model, worst(model, 0.1))
@@ -160,7 +160,7 @@ def test_padding_is_not_shifted() -> None:
         assert shift[:, b].norm().item() == pytest.approx(length**0.5)
 
 
-def test_a_tokens_shift_is_as_far_in_a_short_review_as_in_a_long_one() -> None:
+def test_a_tokens_shift_does_not_depend_on_the_length_of_the_review() -> None:
     model = small_model()
     shift = objective(model).virtual_adversarial_shift(BATCH)[1]  # (T, B, E)
     squares = shift.square().sum(dim=(0, 2)) / BATCH.lengths  # mean square of the norms of a review's tokens, (B,)
@@ -168,7 +168,7 @@ def test_a_tokens_shift_is_as_far_in_a_short_review_as_in_a_long_one() -> None:
 
 
 @pytest.mark.parametrize(("tuned", "measured"), [(False, 1), (True, 4)])
-def test_the_spread_is_measured_once_unless_the_embeddings_are_tuned(
+def test_the_radius_is_measured_once_if_the_embeddings_are_frozen(
     monkeypatch: pytest.MonkeyPatch, tuned: bool, measured: int
 ) -> None:
     calls: list[Tensor] = []

@@ -11,11 +11,11 @@ def test_the_temperature_by_hand() -> None:
     assert fit_temperature(labels, np.full(4, 2.0)) == pytest.approx(2 / np.log(3), abs=1e-4)
 
 
-def test_a_temperature_is_found_where_all_is_right() -> None:
+def test_the_temperature_is_bounded_without_any_mistake() -> None:
     assert 1 / 20 <= fit_temperature(np.array([1, 0], dtype=np.int8), np.array([3.0, -3.0])) < 1 / 10
 
 
-def test_scaling_by_the_temperature_undoes_scaling() -> None:
+def test_the_temperature_undoes_a_scaling_of_the_logits() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, 5000)
     labels = (random.random(5000) < sigmoid(logits)).astype(np.int8)

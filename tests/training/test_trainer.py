@@ -70,13 +70,13 @@ def run(model: Classifier, config: TrainConfig = CONFIG) -> list[Epoch]:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_it_learns_what_can_be_learnt(cell: str) -> None:
+def test_training_learns_a_learnable_task(cell: str) -> None:
     epochs = run(small_model(cell=cell))
     assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
     assert epochs[-1].train_loss < epochs[0].train_loss
 
 
-def test_the_model_is_left_with_its_best_epoch_and_stops_when_patience_runs_out() -> None:
+def test_training_stops_after_patience_and_keeps_the_best_epoch() -> None:
     # With every validation label wrong, the more the model learns the worse it does.
     wrong = replace(VALIDATION, labels=1 - VALIDATION.labels)
     model = small_model()
@@ -107,7 +107,7 @@ def test_two_runs_give_the_same_bits() -> None:
         {"freeze_embeddings": True},
     ],
 )
-def test_one_that_was_broken_off_ends_in_the_same_bits(
+def test_an_interrupted_training_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("sentiment.training.trainer.SAVE_INTERVAL_SECONDS", 0.0)
@@ -148,15 +148,15 @@ def test_one_that_was_broken_off_ends_in_the_same_bits(
 @pytest.mark.parametrize(
     ("reviews", "expected"), [(17_500, 64), (16_000, 64), (5_970, 23), (2_047, 8), (137, 8), (3, 8)]
 )
-def test_where_reviews_are_few_batches_are_smaller(reviews: int, expected: int) -> None:
+def test_few_reviews_make_smaller_batches(reviews: int, expected: int) -> None:
     assert batch_size_for(reviews, replace(CONFIG, batch_size=64, min_steps=250)) == expected
 
 
-def test_a_batch_that_is_asked_to_be_small_stays_small() -> None:
+def test_a_small_batch_size_is_kept() -> None:
     assert batch_size_for(17_500, replace(CONFIG, batch_size=4, min_steps=250)) == 4
 
 
-def test_a_batch_in_parts_is_the_same_batch() -> None:
+def test_a_batch_split_into_parts_has_the_same_gradient() -> None:
     models = [small_model(), small_model()]
     whole, parts = (
         run(model, replace(CONFIG, epochs=2, tokens_at_once=tokens, adversarial=0.5))
@@ -168,12 +168,12 @@ def test_a_batch_in_parts_is_the_same_batch() -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_it_learns_as_well_in_bfloat16(cell: str) -> None:
+def test_training_in_bfloat16_learns_as_well(cell: str) -> None:
     epochs = run(small_model(cell=cell), replace(CONFIG, precision="bfloat16"))
     assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
 
 
-def test_without_instructions_for_bfloat16_it_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_in_float32_without_instructions_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [small_model(), small_model()]
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     for model, precision in zip(models, ("float32", "bfloat16"), strict=True):
@@ -181,7 +181,7 @@ def test_without_instructions_for_bfloat16_it_is_float32(monkeypatch: pytest.Mon
     assert torch.equal(models[0].output.weight, models[1].output.weight)
 
 
-def test_the_average_is_of_the_weights_after_each_step() -> None:
+def test_the_running_mean_is_updated_after_each_step() -> None:
     averaged, model = small_model(), small_model()
     with torch.no_grad():
         for weights in (averaged.output.weight, model.output.weight):
@@ -208,7 +208,7 @@ def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
 
 
-def test_the_average_has_learnt_and_is_another_model() -> None:
+def test_the_running_mean_learns_and_differs_from_the_weights() -> None:
     models = [small_model(), small_model()]
     epochs = [
         run(model, replace(CONFIG, ema_decay=averaging)) for model, averaging in zip(models, (0.0, 0.9), strict=True)
@@ -218,7 +218,7 @@ def test_the_average_has_learnt_and_is_another_model() -> None:
     assert not torch.equal(models[0].output.weight, models[1].output.weight)
 
 
-def test_trained_on_all_it_is_what_the_same_epochs_give() -> None:
+def test_refit_equals_training_for_the_same_number_of_epochs() -> None:
     models = [small_model(), small_model()]
     best = Trainer(models[0], TRAINING, replace(CONFIG, ema_decay=0.9), CPU).fit(VALIDATION, lambda epoch: None)
     losses: list[float] = []
@@ -235,14 +235,14 @@ def test_another_seed_gives_another_model() -> None:
     assert not torch.equal(models[0].output.weight, models[1].output.weight)
 
 
-def test_frozen_embeddings_stay_as_they_came() -> None:
+def test_frozen_embeddings_do_not_change() -> None:
     model = small_model()
     before = model.embedding.weight.detach().clone()
     run(model, replace(CONFIG, epochs=1, freeze_embeddings=True, weight_decay=0.1))
     assert torch.equal(model.embedding.weight, before)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+def test_a_non_finite_loss_stops_training_before_the_update() -> None:
     model = small_model()
     with torch.no_grad():
         model.output.bias.fill_(torch.nan)
@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
 
 @pytest.mark.parametrize("clip_norm", [1.0, None])
 @pytest.mark.parametrize("term", ["adversarial", "virtual", "entropy"])
-def test_a_gradient_that_is_not_finite_stops_before_the_update_and_nothing_is_saved(
+def test_a_non_finite_gradient_stops_training_and_saves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str, clip_norm: float | None
 ) -> None:
     """Whichever term of the objective it comes from: the loss of the labelled reviews stays finite."""
@@ -300,7 +300,7 @@ TO_LOWER = r"lower train\.tokens_at_once, now 1,000"
         ),
     ],
 )
-def test_work_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPatch, place: str, message: str) -> None:
+def test_an_out_of_memory_error_names_the_work(monkeypatch: pytest.MonkeyPatch, place: str, message: str) -> None:
     def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
@@ -309,7 +309,7 @@ def test_work_that_a_gpu_has_no_memory_for_is_named(monkeypatch: pytest.MonkeyPa
         run(small_model(), replace(CONFIG, ema_decay=0.9))
 
 
-def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_respects_tokens_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def watched(rows: Tensor, lengths: Tensor, tokens_at_once: int) -> list[Tensor]:
@@ -323,7 +323,7 @@ def test_validation_reads_no_more_tokens_at_once_than_training(monkeypatch: pyte
     assert max(sizes) <= 50
 
 
-def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = Trainer(small_model(), TRAINING, CONFIG, CPU, saved=SavedState(tmp_path / "some.state"))
     training.device = torch.device("cuda")
     monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("one process needs no tensor"))
@@ -334,7 +334,7 @@ def test_looking_at_the_clock_does_not_wait_for_the_gpu(tmp_path: Path, monkeypa
     assert not training.is_time_to_save()
 
 
-def test_unfreezing_trains_one_part_more_each_epoch() -> None:
+def test_gradual_unfreezing_trains_one_more_layer_group_each_epoch() -> None:
     config = replace(CONFIG, epochs=1, gradual_unfreezing=True, clip_norm=None)
     model, before = small_model(), small_model().state_dict()
     parts = {"output", "poolings", "layers", "embedding"}
@@ -347,7 +347,7 @@ def test_unfreezing_trains_one_part_more_each_epoch() -> None:
     assert trained == [{"output", "poolings"}, {"output", "poolings", "layers"}, parts]
 
 
-def test_a_part_learns_more_slowly_the_lower_it_is() -> None:
+def test_layer_decay_lowers_the_rate_from_the_output_down() -> None:
     # Of one step of Adam's, each weight's is the learning rate.
     config = replace(CONFIG, epochs=1, batch_size=200, layer_decay=0.5)
     model, before = small_model(), small_model().state_dict()
