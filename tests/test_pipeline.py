@@ -252,6 +252,24 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(sample: Clone
             path.write_text(before)
 
 
+def test_an_upgrade_marks_the_stages_that_use_the_package(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    path = sample.folder / "versions.yaml"
+    before = path.read_text()
+    for package, stages in {
+        "torchtext": {"prepare", "evaluate", "report"},
+        "scikit-learn": {"baseline", "evaluate"},
+        "dvclive": {"train"},
+        "tqdm": set(),
+    }.items():
+        try:
+            path.write_text(re.sub(f'^{package}: "', f'{package}: "9', before, flags=re.MULTILINE))
+            assert path.read_text() != before
+            assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, package
+        finally:
+            path.write_text(before)
+
+
 def test_every_key_can_be_set_from_the_command_line(sample: Clone) -> None:
     def settings(section: dict[str, Any], place: str = "") -> Iterator[str]:
         for key, value in section.items():

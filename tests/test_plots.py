@@ -31,7 +31,8 @@ def test_the_scripts_are_of_the_major_versions_for_which_dvc_writes_plots() -> N
 def test_each_script_has_its_licence() -> None:
     licences = (FOLDER / "LICENCES.txt").read_text(encoding="utf-8")
     for package, _, _ in SCRIPTS:
-        assert re.search(rf"^{package.partition('@')[0]}\b.*\n(?:.+\n)*-+\n\nCopyright ", licences, re.MULTILINE), package
+        name, _, _ = package.partition("@")
+        assert re.search(f"^{name}(,|$)", licences, re.MULTILINE), name  # in a heading
 
 
 def test_the_page_loads_nothing() -> None:
