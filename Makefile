@@ -77,6 +77,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 		$(PIP) freeze -r $$file | sed 's/+cpu//' | grep -vxFf <(grep -h == $$above) > requirements.new && \
 		mv requirements.new $$file || exit; above="$$above $$file"; \
 	done
+	@$(MAKE) --no-print-directory versions.yaml
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
@@ -122,8 +123,13 @@ git rev-parse --verify --quiet HEAD > /dev/null; [ $$? != 1 ] || { \
 	echo 'error: DVC runs an experiment from a commit, and there is none: git add . && git commit -m Start' >&2; exit 1; }
 endef
 
+# DVC compares those versions that dvc.yaml names, so that an upgrade runs again the stages whose bytes it may change.
+versions.yaml: requirements.txt
+	@sed -nE -e '1i # Written by make from requirements.txt: the packages that the project imports.' \
+		-e '/^## /q; s/^([A-Za-z].*)==(.*)/\1: "\2"/p' $< > $@
+
 .PHONY: again
-$(BIN)/.run: requirements.txt $(if $(WHOLE),,again)
+$(BIN)/.run: requirements.txt versions.yaml $(if $(WHOLE),,again)
 	$(if $(WHOLE),,@$(CREATE))
 	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time { $(INSTALL) -r requirements.txt; }
 	@(cd .venv && pwd -P) > $@

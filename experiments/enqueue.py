@@ -26,7 +26,7 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
     """Queue what is missing, all rows with the first seed before any with the next."""
     rows = read_comparison(comparison).rows
     # DVC identifies an experiment by commit and name, so the commit must contain everything that runs.
-    sources = ["dvc.yaml", "params.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
+    sources = ["dvc.yaml", "params.yaml", "versions.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
     # Each experiment runs in its own folder, to which DVC copies tracked files only; without the user's file, DVC would
     # fail with nothing but "[Errno 2]".
     custom = Path(read_params().download.custom.path)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sentiment.runtime.resume import SavedState
 
 PIPELINE = Path("dvc.yaml")
+VERSIONS = "versions.yaml"
 
 
 def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list["SavedState"]:
@@ -40,7 +42,8 @@ def saved_states(stage: str, params: Params, *parts: str, rank: int = 0) -> list
 def digest_of_inputs(stage: str, params: Params) -> str:
     """Return the sha256 of all inputs that determine a stage's outputs bit by bit.
 
-    The inputs are the dependencies and parameters in dvc.yaml, the versions of PyTorch and cuDNN, and the hardware.
+    The inputs are the dependencies and parameters in dvc.yaml, the installed versions of the packages listed there, the
+    builds of PyTorch and cuDNN, and the hardware.
     """
     import torch
 
@@ -49,7 +52,10 @@ def digest_of_inputs(stage: str, params: Params) -> str:
     entry = YAML(typ="safe", pure=True).load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]
     inputs = {
         "deps": {str(path): sha256_of(path) for dependency in entry["deps"] for path in files_of(Path(dependency))},
-        "params": {key: value_of(params, key) for key in entry["params"]},
+        "params": {key: value_of(params, key) for key in entry["params"] if isinstance(key, str)},
+        "versions": {
+            name: version(name) for file in entry["params"] if isinstance(file, dict) for name in file[VERSIONS]
+        },
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

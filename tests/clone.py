@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", "versions.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
 RESUMED = [  # small too, but with every part that can resume
     *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),

@@ -1,14 +1,18 @@
-"""What several tests build on: small corpora of each kind, and small models."""
+"""What several tests build on: small corpora of each kind, small models, and a browser."""
 
 import csv
 import io
+import os
+import shutil
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, sync_playwright
 
 from sentiment.corpora.reviews import Review
 from sentiment.corpora.synthetic import generate_reviews, write_vectors
@@ -116,3 +120,15 @@ def review(**changes: object) -> Review:
         "where": "here:1",
     }
     return Review(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; without one these tests are skipped, but fail where NO_SKIPS is set."""
+    path = shutil.which("chromium")
+    if path is None and "NO_SKIPS" not in os.environ:
+        pytest.skip("there is no chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 
 from sentiment.corpora.reviews import read_corpus
 from tests.clone import ROOT, SMALL, STAGES, Clone
@@ -145,8 +146,41 @@ def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> Non
     text = (page / "index.html").read_text()
     for title in (plot["title"] for entry in PLOTS for name, plot in entry.items() if name != "perplexity"):
         assert text.count(f'"text": "{title}"') + text.count(f'"title": "{title}"') == 1, title
-    assert not re.search(r"NaN|Infinity|null", text)
+    assert not re.search(r"NaN|Infinity|null", text[text.index("<main>") :])
     assert '<meta name="viewport"' in text
+
+
+COLOURS = """
+() => [...document.querySelectorAll("main canvas")].map(canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return new Set(new Uint32Array(data.buffer)).size;
+})
+"""
+LINKS = "() => [...document.querySelectorAll('[src], [href]')].map(element => element.src || element.href)"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("command", ["show", "diff"])
+def test_the_plots_are_drawn_without_a_network(
+    sample: Clone, browser: Browser, tmp_path: Path, command: str, width: int
+) -> None:
+    sample.dvc("plots", command, "--out", str(tmp_path))
+    page = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: errors.extend([message.text] * (message.type == "error")))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "index.html").as_uri())
+    # All but the perplexity, since there is no pretraining.
+    page.wait_for_function("count => document.querySelectorAll('main canvas').length === count", arg=len(PLOTS) - 1)
+    assert all(colours > 5 for colours in page.evaluate(COLOURS)), "no plot is blank"
+    assert page.locator("main > div").count() == len(PLOTS) - 1, "no place is empty"
+    assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out to the side"
+    assert requests == [page.url]
+    assert [link for link in page.evaluate(LINKS) if not link.startswith(("data:", f"{page.url}#"))] == []
+    assert errors == []
+    page.close()
 
 
 def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
@@ -214,6 +248,24 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(sample: Clone
         try:
             path.write_text(before + "# a comment\n")
             assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, module
+        finally:
+            path.write_text(before)
+
+
+def test_an_upgrade_marks_the_stages_that_use_the_package(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    path = sample.folder / "versions.yaml"
+    before = path.read_text()
+    for package, stages in {
+        "torchtext": {"prepare", "evaluate", "report"},
+        "scikit-learn": {"baseline", "evaluate"},
+        "dvclive": {"train"},
+        "tqdm": set(),
+    }.items():
+        try:
+            path.write_text(re.sub(f'^{package}: "', f'{package}: "9', before, flags=re.MULTILINE))
+            assert path.read_text() != before
+            assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, package
         finally:
             path.write_text(before)
 

@@ -1,15 +1,12 @@
 """The report as a reader meets it: in a browser, on a wide screen and on a phone, by day and by night."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from sentiment.report import plots as figures
 from sentiment.report.page import Mistake, Report, align_words, write_report
@@ -34,18 +31,6 @@ def report(text: str = SCRIPT) -> Report:
         mistakes=[Mistake("test/1", "negative", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))] * 3,
         parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; without one these tests are skipped, but fail where NO_SKIPS is set."""
-    path = shutil.which("chromium")
-    if path is None and "NO_SKIPS" not in os.environ:
-        pytest.skip("there is no chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

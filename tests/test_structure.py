@@ -1,8 +1,9 @@
-"""Who may import whom, and that `dvc.yaml` lists each module that a stage reaches."""
+"""Who may import whom, and that `dvc.yaml` lists each module and each package that a stage reaches."""
 
 import ast
 import re
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ SOURCES = {"sentiment": ROOT / "src" / "sentiment", "stages": ROOT / "stages"}
 LIBRARY = SOURCES["sentiment"]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(LIBRARY.rglob("*.py"))
+VERSIONS: dict[str, str] = yaml.safe_load((ROOT / "versions.yaml").read_text(encoding="utf-8"))
+DECIDE_NOTHING = {"pydantic", "ruamel.yaml", "tqdm"}  # they read and check the parameters, and show progress
 
 
 def file_of(module: str) -> Path | None:
@@ -64,6 +67,22 @@ def test_the_files_and_folders_of_code_that_a_stage_lists_are_those_it_reaches(s
         assert covering, f"{place} is not listed"
         reached |= covering
     assert reached == listed
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_the_version_of_each_package_that_its_code_imports(stage: str) -> None:
+    (listed,) = [entry["versions.yaml"] for entry in STAGES[stage]["params"] if isinstance(entry, dict)]
+    distributions = packages_distributions()
+    imported = packages_of(closure(ROOT / "stages" / f"{stage}.py"))
+    reached = {name for package in imported for name in distributions[package]} & VERSIONS.keys() - DECIDE_NOTHING
+    if "scikit-learn" in reached:
+        reached.add("scipy")  # whose solver fits the baseline
+    assert listed == sorted(reached, key=str.lower)
+
+
+def test_the_versions_are_those_of_the_packages_above_the_line_in_the_requirements() -> None:
+    above, _, _ = (ROOT / "requirements.txt").read_text(encoding="utf-8").partition("\n## ")
+    assert dict(re.findall("^([^#].*)==(.+)", above, re.MULTILINE)) == VERSIONS
 
 
 @pytest.mark.parametrize("stage", STAGES)

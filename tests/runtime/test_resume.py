@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from sentiment.errors import InputError
 from sentiment.runtime.resume import SavedState
+from stages import resume
 from stages.params import read_params
 from stages.resume import digest_of_inputs
 from tests.clone import ROOT
@@ -45,10 +47,13 @@ def test_a_flipped_bit_is_detected(tmp_path: Path, place: int) -> None:
             saved.load()
 
 
-def test_a_state_belongs_to_the_hardware_that_saved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_belongs_to_the_packages_and_the_hardware_that_saved_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     (tmp_path / "code.py").touch()
-    (tmp_path / "dvc.yaml").write_text("stages:\n  train:\n    deps: [code.py]\n    params: [train.seed]\n")
+    pipeline = {"deps": ["code.py"], "params": ["train.seed", {"versions.yaml": ["numpy"]}]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": pipeline}}))
     monkeypatch.chdir(tmp_path)
     params = read_params()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -59,6 +64,8 @@ def test_a_state_belongs_to_the_hardware_that_saved_it(tmp_path: Path, monkeypat
 
     digests = [digest()]
     (tmp_path / "code.py").write_text("pass\n")
+    digests.append(digest())
+    monkeypatch.setattr(resume, "version", lambda name: f"another {name}")
     digests.append(digest())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     digests.append(digest())
