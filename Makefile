@@ -86,8 +86,9 @@ clean:  ## Remove the environment and all outputs; DVC's cache and your own file
 	@$(PYTHON) stages/clean.py
 	@rm -rf .venv site
 
-# The files .run, .dev and .docs say what is installed, and are written last. The folder .venv proves nothing: making it may have
-# been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it writes.
+# The files .run, .dev and .docs say what is installed, and are written last. The folder .venv proves nothing: making it
+# may have been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it
+# writes.
 # .run holds the place where .venv was made, since the commands in .venv/bin work only as long as that leads to it.
 WHOLE := $(shell $(BIN)/python -Ic 'import importlib.metadata as m, sys; sys.exit(not m.files("pip"))' < /dev/null 2> /dev/null && \
 	{ [ ! -s $(BIN)/.run ] || [ "$$(cat $(BIN)/.run)/bin/.run" -ef $(BIN)/.run ]; } && echo yes)

@@ -46,7 +46,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
-        assert target.is_relative_to(page.parent), f"{link} leads out of the site"
+        assert target.is_relative_to(page.parent), f"{link} leads out of its folder, and of the site"
         assert not anchor or anchor in anchors_of(target), link
 
 
@@ -64,8 +64,8 @@ def test_modules_exist(page: Path) -> None:
 
 @each_page
 def test_parameters_exist(page: Path) -> None:
-    sections = "|".join(PARAMS)
-    for key in {key for line in code_of(page) for key in re.findall(rf"\b((?:{sections})\.[\w.]+)=", line)}:
+    setting = re.compile(rf"(?:-S '?|\b(?=(?:{'|'.join(PARAMS)})\.))([\w.]+)=")
+    for key in {key for line in code_of(page) for key in setting.findall(line)}:
         value = PARAMS
         for part in key.split("."):
             assert part in value, key
