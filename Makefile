@@ -6,11 +6,11 @@ DVC := $(BIN)/python -m dvc
 PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # each holds what the one before has not
-REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt
+REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt requirements-docs.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict test lint verify bench pins clean
+.PHONY: help run imdb best ladder predict test lint docs verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -61,6 +61,10 @@ lint: $(BIN)/.dev  ## Check format, lint and types
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
+docs: $(BIN)/.docs  ## Build the pages of docs/ as a site in site/; it asks no other host for anything
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'To read it: python3 -m http.server --directory site'
+
 verify: $(BIN)/.dev  ## Run the last commit in two fresh clones that differ in all that should not matter; compare bytes
 	$(BIN)/python -m benchmarks.verify $(ARGS)
 
@@ -81,10 +85,11 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
-	@rm -rf .venv
+	@rm -rf .venv site
 
-# The files .run and .dev say what is installed, and are written last. The folder .venv proves nothing: making it may have
-# been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it writes.
+# The files .run, .dev and .docs say what is installed, and are written last. The folder .venv proves nothing: making it
+# may have been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it
+# writes.
 # .run holds the place where .venv was made, since the commands in .venv/bin work only as long as that leads to it.
 WHOLE := $(shell $(BIN)/python -Ic 'import importlib.metadata as m, sys; sys.exit(not m.files("pip"))' < /dev/null 2> /dev/null && \
 	{ [ ! -s $(BIN)/.run ] || [ "$$(cat $(BIN)/.run)/bin/.run" -ef $(BIN)/.run ]; } && echo yes)
@@ -136,4 +141,8 @@ $(BIN)/.run: requirements.txt versions.yaml $(if $(WHOLE),,again)
 
 $(BIN)/.dev: requirements-dev.txt requirements-remotes.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/.docs: requirements-docs.txt $(BIN)/.run
+	@$(INSTALL) -r requirements-docs.txt
 	@touch $@

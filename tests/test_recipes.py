@@ -1,4 +1,4 @@
-"""The README's section "Compare and choose": each of its blocks is run line by line, as it stands.
+"""The recipes of docs/comparing.md and docs/sharing.md, blocks marked `sh`: each is run line by line, as it stands.
 
 `pytest -s tests/test_recipes.py` prints what somebody who follows them sees.
 """
@@ -10,8 +10,8 @@ import pytest
 
 from tests.clone import ROOT, SMALL, STAGES, Clone
 
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("## Compare and choose")[1].split("\n## ")[0]
-RECIPES: dict[str, str] = dict(re.findall(r"^\*\*(.+?)\.\*\*.+?```sh\n(.+?)```", SECTION, re.MULTILINE | re.DOTALL))
+PAGES = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("comparing.md", "sharing.md"))
+RECIPES: dict[str, str] = dict(re.findall(r"^## (.+)\n(?:(?!## ).*\n)*?```sh\n([^`]+)```", PAGES, re.MULTILINE))
 ADDRESS = "https://example.org/sentiment.git"
 
 Printed = dict[str, str]  # by command
@@ -87,7 +87,7 @@ def colleague(clone: Clone, origin: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_every_recipe_is_followed_here() -> None:
     assert set(RECIPES) == set(re.findall(r'follow\("(.+?)"', Path(__file__).read_text(encoding="utf-8")))
-    assert len(RECIPES) == SECTION.count("```") // 2
+    assert len(RECIPES) == PAGES.count("```sh\n")
 
 
 def test_two_branches_are_compared(branches: Printed) -> None:

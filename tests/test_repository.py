@@ -39,6 +39,7 @@ IGNORED = (
     "resume",
     ".venv",
     "dvc_plots",
+    "site",
 )
 
 

@@ -23,7 +23,7 @@ Hessian of KL. With two classes, the Hessian is p (1 - p) grad z grad z', of ran
 itself. To second order, both signs raise KL equally; the sign towards z = 0, where p changes faster, raises it more.
 
 Dropout: the paper computes r and applies it under the same dropout masks. Here each pass draws its own masks, which
-gave a lower validation loss (`benchmarks/NOTES.md`).
+gave a lower validation loss (`docs/notes.md`).
 
 H(p) = - p log p - (1 - p) log(1 - p) is the entropy. Minimising it moves the decision boundary to where there are few
 reviews, labelled or not (Grandvalet and Bengio 2005; combined with the other terms, Sachan, Zaheer and Salakhutdinov
