@@ -1,12 +1,15 @@
 """What several tests build on: small corpora of each kind, and small models."""
 
 import csv
+import fcntl
 import io
+import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -15,6 +18,7 @@ from sentiment.corpora.synthetic import generate_reviews, write_vectors
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.storage.archives import Limits
+from tests.clone import FASTER, SMALL, STAGES, Clone
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # no verdict depends on how busy this machine is
@@ -116,3 +120,28 @@ def review(**changes: object) -> Review:
         "where": "here:1",
     }
     return Review(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone to copy: the pipeline ran on a small corpus, on branch `main`, and with another rate on branch `faster`.
+
+    The processes of pytest-xdist share it, so that it is made once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "small_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "small_run").exists():
+            clone = Clone(tmp_path_factory.mktemp("being_made"))
+            clone.run("git", "branch", "--move", "main")
+            assert sorted(clone.experiment(*SMALL)) == sorted(STAGES)
+            clone.run("git", "add", ".")
+            clone.run("git", "commit", "-q", "-m", "A small run")
+            clone.run("git", "switch", "-q", "-c", "faster")
+            assert clone.experiment(FASTER) == ["train", "evaluate", "report"]
+            clone.run("git", "commit", "-q", "-a", "-m", "Learn faster")
+            clone.run("git", "switch", "-q", "main")
+            clone.dvc("checkout", "-q")
+            clone.folder.rename(shared / "small_run")
+    return Clone.at(shared / "small_run")
