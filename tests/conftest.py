@@ -5,12 +5,13 @@ import fcntl
 import io
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from hypothesis import HealthCheck, settings
 
 from sentiment.corpora.reviews import Review
@@ -26,6 +27,23 @@ torch.set_num_threads(1)  # models are small here, and threads that wait by spin
 
 LIMITS = Limits(members=1000, member_bytes=1 << 20, unpacked_bytes=1 << 24)  # beyond whatever honest tests need
 LABEL_FOLDERS = {1: "pos", 0: "neg", None: "unsup"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let whole pipelines start first, so that short tests fill the time until the last of them ends."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+def combinations(first: Sequence[object], second: Sequence[object]) -> list[ParameterSet]:
+    """Pair all values of two parameters, and mark the pairs that repeat a value of `first` as a campaign.
+
+    The other pairs hold each value of `second` too, if it is not the longer one.
+    """
+    return [
+        pytest.param(one, other, marks=() if number % len(second) == place else pytest.mark.campaign)
+        for number, one in enumerate(first)
+        for place, other in enumerate(second)
+    ]
 
 
 def imdb_members(count: int = 60) -> dict[str, bytes]:

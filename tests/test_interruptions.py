@@ -20,6 +20,8 @@ from tests.clone import RESUMED, Clone, heed_interrupts
 from tests.conftest import imdb_members, write_archive
 from tests.webserver import part_of, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:

@@ -21,6 +21,8 @@ from sentiment.corpora.reviews import read_corpus
 from tests.clone import FASTER, ROOT, SMALL, STAGES, Clone
 from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sample(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.clone import ROOT, Clone
 
+pytestmark = pytest.mark.slow
+
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("## Compare and choose")[1].split("\n## ")[0]
 RECIPES: dict[str, str] = dict(re.findall(r"^\*\*(.+?)\.\*\*.+?```sh\n(.+?)```", SECTION, re.MULTILINE | re.DOTALL))
 ADDRESS = "https://example.org/sentiment.git"

@@ -20,6 +20,8 @@ import yaml
 from tests.clone import FASTER, STAGES, Clone
 from tests.servers import KINDS, CannotStartError, Remote
 
+pytestmark = pytest.mark.slow
+
 HALF = 250_000  # bytes, of the 500,000 that are pushed
 NOTHING_RAN = "Data and pipelines are up to date."
 

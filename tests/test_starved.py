@@ -14,6 +14,8 @@ from sentiment.errors import InputError
 from stages.run import one_line_errors
 from tests.clone import STAGES, Clone
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["download.sample.reviews=200", "model.hidden_size=8", "train.epochs=2", "pretrain.enabled=true"]
 MEBIBYTES = 100
 

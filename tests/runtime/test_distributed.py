@@ -61,6 +61,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return tell
 
 
+@pytest.mark.slow
 # Of 203 reviews the last batch holds 11, of 65 a single one, with which one of the processes has nothing to do.
 @pytest.mark.parametrize("reviews", [203, 65])
 def test_two_processes_learn_what_one_learns(told: Any, reviews: int) -> None:
@@ -71,18 +72,21 @@ def test_two_processes_learn_what_one_learns(told: Any, reviews: int) -> None:
         assert first[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bits_twice_and_dropout_of_their_own(told: Any) -> None:
     first, again = told(120, dropout=0.3), told(120, dropout=0.3)
     assert first == again
     assert first[0]["train_loss"] != pytest.approx(outcome(120, 0.3)["train_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_one_that_dies_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"tests\.together: process 1 of 2, counted from 0, was killed by SIGKILL"):
         told(203, victim=1)
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
     clearing = (
         "import atexit, os, signal, stages; from sentiment.runtime.distributed import leave; "
@@ -93,12 +97,14 @@ def test_a_signal_during_the_clearing_up_disturbs_nothing() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_another_number_than_was_started_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="ended for the reason above"):
         told(65, processes=3)
     assert "train.processes is 3, but torchrun started 2" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
     with subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -111,6 +117,7 @@ def test_a_process_that_waits_in_c_ends_soon_after_sigterm() -> None:
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why_and_waits_for_nothing() -> None:
     ended = subprocess.run([sys.executable, "-c", FAILED], capture_output=True, text=True, timeout=40)
     assert (ended.returncode, ended.stdout) == (1, "half a line")

@@ -24,7 +24,7 @@ from sentiment.training.trainer import (
     average,
     batch_size_for,
 )
-from tests.conftest import random_reviews, small_model
+from tests.conftest import combinations, random_reviews, small_model
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -97,16 +97,15 @@ def test_two_runs_give_the_same_bits() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("batches", [10, 25, 40, 70])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"averaging": 0.0, "virtual": 0.0},
-        {"unfreezing": True, "schedule": "linear"},
-        {"freeze_embeddings": True},
-    ],
-)
+VARIANTS = [
+    {},
+    {"averaging": 0.0, "virtual": 0.0},
+    {"unfreezing": True, "schedule": "linear"},
+    {"freeze_embeddings": True},
+]
+
+
+@pytest.mark.parametrize(("batches", "changes"), combinations([10, 25, 40, 70], VARIANTS))
 def test_one_that_was_broken_off_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
 ) -> None:
