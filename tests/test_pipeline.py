@@ -144,7 +144,7 @@ def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> Non
     assert "evaluate" in sample.dvc("dag")
     for name in ("accuracy", "validation_loss", "tokens_with_vector", "baseline_accuracy"):
         assert name in sample.dvc("metrics", "show")
-    assert "train.epochs" in sample.dvc("params", "diff")
+    assert "train.epochs" in sample.dvc("params", "diff", "HEAD~1")
     page = tmp_path / "plots"
     sample.dvc("plots", "show", "--out", str(page))
     text = (page / "index.html").read_text()

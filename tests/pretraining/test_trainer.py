@@ -156,6 +156,7 @@ def test_before_training_all_tokens_are_about_as_likely() -> None:
     assert evaluate(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reports", "network"), combinations([1, 10, 14, 40], [("rnn", "adaptive"), ("lstm", "tied")]))
 def test_one_that_was_broken_off_ends_in_the_same_bits(tmp_path: Path, reports: int, network: tuple[str, str]) -> None:
     cell, softmax = network
