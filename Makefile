@@ -10,7 +10,7 @@ REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt r
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict test lint docs verify bench pins clean
+.PHONY: help run imdb best ladder predict check test docs verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,13 +53,17 @@ endif
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+-- "$$TEXT"}
 
-test: $(BIN)/.dev  ## Run the tests, a file at a time on each core
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+# A file of tests runs as a whole in one process, so that its tests share what its fixtures make.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-lint: $(BIN)/.dev  ## Check format, lint and types
+check: $(BIN)/.dev  ## Check format, lint and types, and run the unit tests: under a minute
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+	$(PYTEST) -q -m 'not slow and not campaign'
+
+test: $(BIN)/.dev  ## Run the tests, whole pipelines and servers too: under ten minutes; ARGS="tests/text" runs some
+	$(PYTEST) $(ARGS)
 
 docs: $(BIN)/.docs  ## Build the pages of docs/ as a site in site/; it asks no other host for anything
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -2,10 +2,10 @@
 
     python -m benchmarks.faults --rounds 60
 
-Each round starts from nothing: no outputs, no cache, no lock. One stage after the other gets its turn. It is killed,
-and DVC with it, by SIGKILL, SIGTERM or SIGINT, at a moment drawn from the time that it takes undisturbed. Then
-`dvc repro` must end well, with the same bytes in every output. Prints a line a round and a table; the exit status is 1
-if anything differs.
+One stage after the other gets its turn. Each round starts without outputs, without a lock, and without a record in the
+cache that this stage ever ran. The stage is killed, and DVC with it, by SIGKILL, SIGTERM or SIGINT, at a moment drawn
+from the time that it takes undisturbed. Then `dvc repro` must end well, with the same bytes in every output. Prints a
+line a round and a table; the exit status is 1 if anything differs.
 
 DVC itself does not outlive a kill while it writes one of three small files of its own. What is left of them is removed
 first, as `make run` does, and counted.
@@ -36,15 +36,14 @@ LONGER = ["download.sample.reviews=600", "train.epochs=8", "train.patience=null"
 def campaign(clone: Clone, rounds: int, seed: int) -> int:
     """Run so many rounds, print what came of each, and return how many ended in other bytes."""
     draw = random.Random(seed)  # noqa: S311, of moments, not of secrets
-    clone.experiment(*RESUMED, *LONGER)
-    clear(clone)
+    clone.set_parameters(*RESUMED, *LONGER)
     seconds = time_stages(clone)
     expected = clone.digests()
     tally: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
     for number in range(rounds):
         stage, kind = STAGES[number % len(STAGES)], draw.choice(KINDS)
         moment = draw.uniform(0.0, seconds[stage])
-        clear(clone)
+        clear(clone, stage)
         hit = kill(clone, stage, moment, kind)
         repaired = bool(repair(clone.folder))
         resumed = "resuming from" in clone.dvc("repro")
@@ -67,12 +66,15 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
     return sum(counts["differ"] for counts in tally.values())
 
 
-def clear(clone: Clone) -> None:
-    """Leave nothing of an earlier run."""
-    for name in (*OUTPUTS, ".dvc/cache", ".dvc/tmp"):
+def clear(clone: Clone, stage: str) -> None:
+    """Remove all outputs, and what DVC would restore a stage's outputs from; DVC restores those of the other stages."""
+    for name in (*OUTPUTS, ".dvc/tmp"):
         shutil.rmtree(clone.folder / name, ignore_errors=True)
     for name in ("report.html", "dvc.lock"):
         (clone.folder / name).unlink(missing_ok=True)
+    for record in [path for path in (clone.folder / ".dvc/cache/runs").rglob("*") if path.is_file()]:
+        if f"python -m stages.{stage}\n" in record.read_text(encoding="utf-8"):
+            shutil.rmtree(record.parent)
 
 
 def start(clone: Clone) -> subprocess.Popen[str]:

@@ -1,6 +1,7 @@
 """A copy of the repository in which tests run the pipeline as a user does."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -8,11 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
+
+from stages.params import read_params
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", "versions.yaml", ".dvcignore", ".gitignore")
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
+FASTER = "train.learning_rate=2e-3"
 RESUMED = [  # small too, but with every part that can resume
     *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
     *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
@@ -48,6 +53,11 @@ class Clone:
         clone.folder = folder
         return clone
 
+    def copy_to(self, folder: Path) -> "Clone":
+        """Copy the clone with its history, its outputs and its cache, from which DVC restores what ran before."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Clone.at(folder)
+
     def run(self, *command: str, status: int | None = 0) -> str:
         """Run a command that ends with a status; None: any but 0."""
         result = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True)
@@ -70,6 +80,22 @@ class Clone:
         """Run the pipeline with changed parameters and return the stages that ran."""
         settings = [argument for change in changes for argument in ("-S", change)]
         return re.findall(r"Running stage '(\w+)'", self.dvc("exp", "run", *settings))
+
+    def set_parameters(self, *changes: str) -> None:
+        """Change params.yaml as `dvc exp run -S` does."""
+        from dvc.utils.hydra import apply_overrides
+
+        apply_overrides(self.folder / "params.yaml", list(changes))
+
+    def stale_stages(self) -> set[str]:
+        """Return the stages that DVC would run, apart from those that only follow another stage."""
+        return set(re.findall(r"^(\w+):$", self.dvc("status"), re.MULTILINE))
+
+    def run_stages(self, *stages: str) -> None:
+        """Run stages in this process: without DVC, and without the seconds that importing PyTorch takes each time."""
+        with chdir(self.folder):
+            for stage in stages:
+                getattr(importlib.import_module(f"stages.{stage}"), stage)(read_params())
 
     def metrics(self, name: str) -> dict[str, float]:
         figures: dict[str, float] = json.loads((self.folder / "metrics" / f"{name}.json").read_text())

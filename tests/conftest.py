@@ -1,16 +1,18 @@
 """What several tests build on: small corpora of each kind, small models, and a browser."""
 
 import csv
+import fcntl
 import io
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
@@ -19,6 +21,7 @@ from sentiment.corpora.synthetic import generate_reviews, write_vectors
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.storage.archives import Limits
+from tests.clone import FASTER, SMALL, STAGES, Clone
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # no verdict depends on how busy this machine is
@@ -26,6 +29,23 @@ torch.set_num_threads(1)  # models are small here, and threads that wait by spin
 
 LIMITS = Limits(members=1000, member_bytes=1 << 20, unpacked_bytes=1 << 24)  # beyond whatever honest tests need
 LABEL_FOLDERS = {1: "pos", 0: "neg", None: "unsup"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let whole pipelines start first, so that short tests fill the time until the last of them ends."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+def combinations(first: Sequence[object], second: Sequence[object]) -> list[ParameterSet]:
+    """Pair all values of two parameters, and mark the pairs that repeat a value of `first` as a campaign.
+
+    The other pairs hold each value of `second` too, if it is not the longer one.
+    """
+    return [
+        pytest.param(one, other, marks=() if number % len(second) == place else pytest.mark.campaign)
+        for number, one in enumerate(first)
+        for place, other in enumerate(second)
+    ]
 
 
 def imdb_members(count: int = 60) -> dict[str, bytes]:
@@ -132,3 +152,28 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone to copy: the pipeline ran on a small corpus, on branch `main`, and with another rate on branch `faster`.
+
+    The processes of pytest-xdist share it, so that it is made once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "small_run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "small_run").exists():
+            clone = Clone(tmp_path_factory.mktemp("being_made"))
+            clone.run("git", "branch", "--move", "main")
+            assert sorted(clone.experiment(*SMALL)) == sorted(STAGES)
+            clone.run("git", "add", ".")
+            clone.run("git", "commit", "-q", "-m", "A small run")
+            clone.run("git", "switch", "-q", "-c", "faster")
+            assert clone.experiment(FASTER) == ["train", "evaluate", "report"]
+            clone.run("git", "commit", "-q", "-a", "-m", "Learn faster")
+            clone.run("git", "switch", "-q", "main")
+            clone.dvc("checkout", "-q")
+            clone.folder.rename(shared / "small_run")
+    return Clone.at(shared / "small_run")

@@ -10,7 +10,7 @@ import yaml
 
 from stages.clean import OUTPUTS, clean
 from stages.paths import DOWNLOADS, REPORT, RESUME
-from tests.clone import ROOT, SMALL, Clone
+from tests.clone import ROOT, SMALL, STAGES, Clone
 
 KNOWN = {f"{folder}/{name}" for folder, names in OUTPUTS.items() for name in names} | {str(REPORT)}
 DIGEST = "0123456789abcdef" * 4
@@ -42,13 +42,16 @@ def test_the_list_is_that_of_dvc_yaml() -> None:
     assert folders == {"model", "curves", "evaluation"}
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_run(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     shutil.copy(ROOT / "Makefile", tmp_path)
     clone.run("git", "add", ".")
     clone.run("git", "commit", "-q", "-m", "With make")
     before = files(tmp_path)
-    clone.experiment(*SMALL)
+    clone.set_parameters(*SMALL)
+    clone.run_stages(*STAGES)
+    clone.dvc("commit", "--force")
     clone.dvc("plots", "show")
     clone.run("make", "--no-print-directory", "clean", f"PYTHON={sys.executable}")
     left = {name for name in files(tmp_path) - before if not name.startswith((".git/", ".dvc/")) and ".pyc" not in name}

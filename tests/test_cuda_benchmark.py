@@ -23,6 +23,8 @@ from sentiment.errors import InputError
 from sentiment.storage.tensors import save_tensors
 from tests.conftest import random_reviews
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 # Python runs a module of this name at its start, also in the processes that the benchmark starts.

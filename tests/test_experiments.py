@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.compare import Run, plot, table
+from experiments.compare import Run, plot, read_run, table
 from experiments.rows import FOLDER, Comparison, Row, read_comparison, stem
 from sentiment.errors import InputError
 from stages.params import Params, read_params
@@ -19,10 +19,34 @@ from tests.clone import ROOT, Clone
 
 COMPARISONS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
 TINY = """
-every_row: {train.epochs: 2, model.hidden_size: 8, download.sample.reviews: 200}
+every_row: {train.epochs: 2, model.hidden_size: 8}
 rows:
   - {name: A GRU, adds: Gates., changes: {model.cell: gru, train.learning_rate: 1e-3}}
   - {name: "Max, padded", adds: A maximum., changes: {model.pooling: [max], prepare.pad_to: 120}}
+"""
+# A pipeline of one stage that writes, in no time, the files that a comparison reads.
+PIPELINE = """
+stages:
+  train:
+    cmd: python train.py
+    deps: [train.py]
+    params: [model, prepare, train]
+    outs: [curves]
+    metrics: [metrics/train.json: {cache: false}, metrics/test.json: {cache: false}]
+"""
+SCRIPT = """
+import json
+from pathlib import Path
+from ruamel.yaml import YAML
+
+params = YAML().load(Path("params.yaml"))
+share = (params["train"]["seed"] + len(params["model"]["pooling"])) / 10
+losses = Path("curves/plots/metrics/validation/loss.tsv")
+losses.parent.mkdir(parents=True)
+losses.write_text("".join(["step\\tloss\\n", *(f"{epoch}\\t{share / epoch}\\n" for epoch in (1, 2))]))
+Path("metrics").mkdir(exist_ok=True)
+Path("metrics/train.json").write_text(json.dumps({"validation_accuracy": share, "best_epoch": 2}))
+Path("metrics/test.json").write_text(json.dumps({"accuracy": share}))
 """
 
 
@@ -98,6 +122,7 @@ def test_no_two_rows_are_drawn_alike(comparison: str) -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(rows)
 
 
+@pytest.mark.slow
 def test_nothing_is_queued_that_reads_a_file_which_git_does_not_track(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,16 +135,35 @@ def test_nothing_is_queued_that_reads_a_file_which_git_does_not_track(tmp_path: 
     assert said == "error: experiments belong to a commit; first commit mine.csv\n"
 
 
+@pytest.mark.slow
+def test_the_figures_of_a_run_are_those_of_the_pipeline(
+    small_run: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = small_run.copy_to(tmp_path / "clone")
+    monkeypatch.chdir(clone.folder)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", clone.environment()["DVC_SITE_CACHE_DIR"])
+    run, training = read_run("main", 1), clone.metrics("train")
+    assert run.validation_accuracy == training["validation_accuracy"]
+    assert run.test_accuracy == clone.metrics("test")["accuracy"]
+    assert run.best_epoch == 1
+    assert run.validation_losses == pytest.approx([training["validation_loss"]], abs=1e-6)
+
+
+@pytest.mark.slow
 def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     folder = tmp_path / FOLDER
     shutil.copytree(ROOT / FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tiny.yaml").write_text(TINY)
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "train.py").write_text(SCRIPT)
     enqueue = [sys.executable, "-m", "experiments.enqueue", "tiny", "--seeds", "1", "2"]
     compare = [sys.executable, "-m", "experiments.compare", "tiny"]
     names = ["tiny-a-gru-1", "tiny-max-padded-1", "tiny-a-gru-2", "tiny-max-padded-2"]
 
-    assert clone.run(*enqueue, status=1).startswith("error: experiments belong to a commit; first commit experiments")
+    assert clone.run(*enqueue, status=1).startswith(
+        "error: experiments belong to a commit; first commit dvc.yaml, experiments"
+    )
     clone.run("git", "add", ".")
     clone.run("git", "commit", "-q", "-m", "A comparison")
     assert clone.run(*compare, status=1).startswith("error: no experiment of tiny has run on this commit")
@@ -130,7 +174,9 @@ def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
 
     clone.run(*compare)
     drawn = (folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes()
-    assert re.search(r"\| A GRU \| Gates\. \| \d+\.\d\d ± \d+\.\d\d % .* \| 1, 2 \|", drawn[0].decode())
+    assert re.search(
+        r"\| A GRU \| Gates\. \| 35\.00 ± 7\.07 % \| 35\.00 ± 7\.07 % \| 2, 2 \| 1, 2 \|", drawn[0].decode()
+    )
     assert ET.fromstring(drawn[1]).tag.endswith("svg")
     clone.run(*compare)
     assert drawn == ((folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes())

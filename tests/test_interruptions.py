@@ -20,6 +20,8 @@ from tests.clone import RESUMED, Clone, heed_interrupts
 from tests.conftest import imdb_members, write_archive
 from tests.webserver import part_of, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
@@ -29,44 +31,74 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
-# What a stage prints before it is killed, and the state that it then resumes from.
+def test_a_model_starts_from_language_models_without_the_corpus(undisturbed: Clone) -> None:
+    assert 1 < undisturbed.metrics("pretrain")["perplexity"] < undisturbed.metrics("prepare")["vocabulary"]
+    page = Path(undisturbed.dvc("plots", "show").strip().removeprefix("file://"))
+    assert "Perplexity" in page.read_text()
+    # Neither the corpus nor the test reviews are needed: nothing of them is in what is trained.
+    before = undisturbed.digests()
+    for name in ("data/corpus.parquet", "data/prepared/splits.safetensors", "data/prepared/test.safetensors"):
+        (undisturbed.folder / name).unlink()
+    (undisturbed.folder / "model" / "weights.safetensors").unlink()
+    (undisturbed.folder / "pretrained" / "weights.safetensors").unlink()
+    undisturbed.run_stages("pretrain", "train")
+    undisturbed.dvc("checkout")
+    assert undisturbed.digests() == before
+    assert "up to date" in undisturbed.dvc("status")
+
+
+# What a stage prints before it is killed, what it then resumes from, and how it is killed.
+IN_PRETRAINING, IN_TRAINING, IN_REFIT = (
+    (r"epoch 0\.3", "models"),
+    (r"epoch 2/4", "chosen"),
+    (r"refit, epoch 1", "refitted"),
+)
+KILL, INTERRUPT = signal.SIGKILL, signal.SIGINT
+
+
 @pytest.mark.parametrize(
-    ("stage", "line", "part"),
+    ("stage", "kills"),
     [
-        ("pretrain", r"epoch 0\.3", "models"),
-        ("train", r"epoch 2/4", "chosen"),
-        ("train", r"refit, epoch 1", "refitted"),
+        ("pretrain", [(*IN_PRETRAINING, INTERRUPT)]),
+        ("train", [(*IN_TRAINING, KILL), (*IN_REFIT, INTERRUPT)]),
+        pytest.param("pretrain", [(*IN_PRETRAINING, KILL)], marks=pytest.mark.campaign),
+        pytest.param("train", [(*IN_TRAINING, INTERRUPT), (*IN_REFIT, KILL)], marks=pytest.mark.campaign),
     ],
 )
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_stage_goes_on_to_the_same_bytes(
-    undisturbed: Clone, stage: str, line: str, part: str, kind: signal.Signals
+    undisturbed: Clone, stage: str, kills: list[tuple[str, str, signal.Signals]]
 ) -> None:
-    before = undisturbed.digests()
+    before, resumed = undisturbed.digests(), ""
     command = [sys.executable, "-m", f"stages.{stage}"]
-    with subprocess.Popen(
-        command, cwd=undisturbed.folder, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=heed_interrupts
-    ) as process:
-        assert process.stdout is not None
-        while not re.match(line, process.stdout.readline()):
-            assert process.poll() is None
-        os.kill(process.pid, kind)
-        errors = process.communicate()[1]
-    assert process.returncode == (130 if kind == signal.SIGINT else -kind)
-    assert "Traceback" not in errors
-    if kind == signal.SIGINT:
-        assert re.match(rf"stopped; run the same command to resume from resume/.*{part}", errors.splitlines()[-1])
-    assert part in undisturbed.run(sys.executable, "-m", f"stages.{stage}").partition("resuming from")[2]
+    for line, part, kind in kills:
+        with subprocess.Popen(
+            command, cwd=undisturbed.folder, stdout=PIPE, stderr=PIPE, text=True, preexec_fn=heed_interrupts
+        ) as process:
+            assert process.stdout is not None
+            printed = ""
+            while not re.match(line, last := process.stdout.readline()):
+                assert process.poll() is None
+                printed += last
+            os.kill(process.pid, kind)
+            errors = process.communicate()[1]
+        assert resumed in printed.partition("resuming from")[2]
+        resumed = part
+        assert process.returncode == (130 if kind == INTERRUPT else -kind)
+        assert "Traceback" not in errors
+        if kind == INTERRUPT:
+            assert re.match(rf"stopped; run the same command to resume from resume/.*{part}", errors.splitlines()[-1])
+    assert resumed in undisturbed.run(*command).partition("resuming from")[2]
     assert undisturbed.digests() == before
     assert not list((undisturbed.folder / "resume").rglob("*.state"))
 
 
-def test_a_state_of_other_inputs_is_named_and_not_used(undisturbed: Clone) -> None:
+def test_a_state_of_other_inputs_is_named_and_not_used(undisturbed: Clone, capfd: pytest.CaptureFixture[str]) -> None:
     before = undisturbed.digests()
     other = undisturbed.folder / "resume" / "train" / f"{'0' * 64}-chosen.state"
     other.parent.mkdir(parents=True, exist_ok=True)
     other.write_bytes(b"of another run")
-    said = undisturbed.run(sys.executable, "-m", "stages.train")
+    undisturbed.run_stages("train")
+    said = capfd.readouterr().out
     assert f"{Path(*other.parts[-3:])}: ignored: saved with other data, parameters, code or hardware; starting" in said
     assert not other.exists()
     assert undisturbed.digests() == before
@@ -75,7 +107,7 @@ def test_a_state_of_other_inputs_is_named_and_not_used(undisturbed: Clone) -> No
 def test_an_experiment_that_is_killed_is_gone_on_with_by_the_next_of_the_same_inputs(undisturbed: Clone) -> None:
     before, states = undisturbed.digests(), undisturbed.folder / "resume" / "experiments" / "train"
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name"]
-    settings = ["-S", "train.learning_rate=0.002"]
+    settings = ["-S", "train.learning_rate=0.002", "train"]
     environment = {**undisturbed.environment(), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*command, "killed", *settings],

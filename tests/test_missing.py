@@ -16,6 +16,8 @@ from stages.predict import main
 from stages.run import one_line_errors
 from tests.clone import ROOT
 
+pytestmark = pytest.mark.slow
+
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ORDER = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
 SMALL: dict[str, dict[str, Any]] = {

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.parsers import PARSERS, parse, valid_inputs
 
+pytestmark = pytest.mark.slow
+
 REGRESSIONS = Path(__file__).parent / "regressions"
 VALID = valid_inputs()
 

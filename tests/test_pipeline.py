@@ -15,25 +15,27 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from playwright.sync_api import Browser
 
 from sentiment.corpora.reviews import read_corpus
-from tests.clone import ROOT, SMALL, STAGES, Clone
+from tests.clone import FASTER, ROOT, SMALL, STAGES, Clone
 from tests.conftest import imdb_members, write_archive, write_glove, write_own_csv
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def sample(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the pipeline has run once on a small embedded corpus."""
-    clone = Clone(tmp_path_factory.mktemp("sample"))
-    assert sorted(clone.experiment(*SMALL)) == sorted(STAGES)
-    return clone
+    return small_run.copy_to(tmp_path_factory.mktemp("sample"))
 
 
 PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 
 
 BASELINE = "baseline/probabilities.safetensors"
+MAX_VOCAB = "prepare.max_vocab=50"
 
 
 def remote(key: str, path: Path) -> list[str]:
@@ -93,9 +95,12 @@ def test_a_gpu_without_memory_is_named_in_one_line_and_costs_nothing(sample: Clo
 BUSY = re.compile("is busy|Unable to acquire lock")
 
 
+REPRO = ["repro", "--force", "prepare"]  # three stages
+
+
 def start_repro(sample: Clone) -> "subprocess.Popen[str]":
-    """Start running all stages, and return when the first of them is at work and DVC has locked its files."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force"]
+    """Start running stages, and return when the first of them is at work and DVC has locked its files."""
+    command = [sys.executable, "-m", "dvc", *REPRO]
     environment = {**sample.environment(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=sample.folder, env=environment, stdout=PIPE, stderr=STDOUT, text=True)
     assert process.stdout is not None
@@ -109,7 +114,7 @@ def test_a_run_that_meets_a_lock_ends_with_the_lock_message_and_damages_nothing(
     with start_repro(sample) as first:
         first.send_signal(signal.SIGSTOP)  # so that it holds its lock until the other one has ended
         try:
-            assert BUSY.search(sample.dvc("repro", "--force", status=None))
+            assert BUSY.search(sample.dvc(*REPRO, status=None))
         finally:
             first.send_signal(signal.SIGCONT)
         first.communicate()
@@ -120,7 +125,7 @@ def test_a_run_that_meets_a_lock_ends_with_the_lock_message_and_damages_nothing(
 
 def test_of_two_runs_at_once_at_most_one_ends_with_the_lock_message(sample: Clone) -> None:
     before = sample.digests()
-    second = ["bash", "-c", f"{sys.executable} -m dvc repro --force; echo status $?"]
+    second = ["bash", "-c", f"{sys.executable} -m dvc {' '.join(REPRO)}; echo status $?"]
     with start_repro(sample) as first:
         said = sample.run(*second)  # either may meet the other's lock, or neither, as DVC locks file by file
         rest = first.communicate()[0]
@@ -140,7 +145,7 @@ def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> Non
     assert "evaluate" in sample.dvc("dag")
     for name in ("accuracy", "validation_loss", "tokens_with_vector", "baseline_accuracy"):
         assert name in sample.dvc("metrics", "show")
-    assert "train.epochs" in sample.dvc("params", "diff")
+    assert "train.epochs" in sample.dvc("params", "diff", "HEAD~1")
     page = tmp_path / "plots"
     sample.dvc("plots", "show", "--out", str(page))
     text = (page / "index.html").read_text()
@@ -184,35 +189,28 @@ def test_the_plots_are_drawn_without_a_network(
 
 
 def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
-    assert sample.experiment(*SMALL, "train.learning_rate=2e-3") == ["train", "evaluate", "report"]
+    said = sample.dvc("exp", "run", "-S", FASTER)  # which ran before: DVC restores what would run
+    assert re.findall(r"Stage '(\w+)' is cached - skipping run", said) == ["train", "evaluate", "report"]
+    assert "Running stage" not in said
 
 
-def test_a_model_may_start_from_language_models_and_be_fitted_again_on_all_labels(sample: Clone) -> None:
-    changes = ["pretrain.enabled=true", "train.refit=true", "train.virtual=0.5"]
-    before = sample.digests()
-    ran = sample.experiment(*SMALL, *changes)
-    assert sorted(ran) == ["baseline", "evaluate", "pretrain", "report", "train"]
-    assert sample.digests()[BASELINE] != before[BASELINE]  # it learns from the same labels
-    assert 1 < sample.metrics("pretrain")["perplexity"] < sample.metrics("prepare")["vocabulary"]
-    assert "Perplexity" in sample.run("cat", sample.dvc("plots", "show").strip().removeprefix("file://"))
-    # The corpus and the test reviews need not be there: nothing of them is in what was trained.
-    before = sample.digests()
-    for name in ("data/corpus.parquet", "data/prepared/splits.safetensors", "data/prepared/test.safetensors"):
-        (sample.folder / name).unlink()
-    (sample.folder / "model" / "weights.safetensors").unlink()
-    (sample.folder / "pretrained" / "weights.safetensors").unlink()
-    for stage in ("pretrain", "train"):
-        sample.run(sys.executable, "-m", f"stages.{stage}")
-    sample.dvc("checkout")
-    assert sample.digests() == before
-    assert "up to date" in sample.dvc("status")
+def test_language_models_and_a_refit_run_what_they_touch(sample: Clone) -> None:
+    sample.experiment(*SMALL)
+    before = sample.digests()[BASELINE]
+    sample.set_parameters("pretrain.enabled=true", "train.refit=true", "train.virtual=0.5")
+    assert sample.stale_stages() == {"baseline", "pretrain", "train", "report"}
+    sample.run_stages("baseline")
+    assert sample.digests()[BASELINE] != before  # it learns from the same labels
+    sample.experiment(*SMALL)
 
 
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
-    ran = sample.experiment(*SMALL, "prepare.max_vocab=50")
+    said = sample.dvc("exp", "run", *(word for change in (*SMALL, MAX_VOCAB) for word in ("-S", change)), "baseline")
     # The split is the same, so that the baseline has nothing to do.
-    assert ran == ["prepare", "pretrain", "train", "evaluate", "report"]
+    assert re.findall(r"Running stage '(\w+)'", said) == ["prepare"]
     assert sample.metrics("prepare")["vocabulary"] == 52
+    assert sample.stale_stages() == {"pretrain", "train", "evaluate", "report"}
+    sample.experiment(*SMALL)
 
 
 def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
@@ -221,14 +219,16 @@ def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
     before = parameters.read_text()
     try:
         parameters.write_text(before.replace("617afb2f", "00000000"))
-        stale = set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE))
-        assert stale == {"download_vectors", "report"}  # the report shows every parameter
+        assert sample.stale_stages() == {"download_vectors", "report"}  # the report shows every parameter
     finally:
         parameters.write_text(before)
 
 
-def test_a_changed_comment_marks_the_stages_that_reach_the_package(sample: Clone) -> None:
+def test_a_changed_comment_marks_the_stages_that_reach_the_package(
+    sample: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sample.experiment(*SMALL)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", sample.environment()["DVC_SITE_CACHE_DIR"])
     for module, stages in {
         "src/sentiment/storage/outputs.py": set(STAGES),
         "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
@@ -247,7 +247,8 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(sample: Clone
         before = path.read_text()
         try:
             path.write_text(before + "# a comment\n")
-            assert set(re.findall(r"^(\w+):$", sample.dvc("status"), re.MULTILINE)) == stages, module
+            with Repo(sample.folder) as repo:  # what `dvc status` shows
+                assert set(repo.status()) == stages, module
         finally:
             path.write_text(before)
 
@@ -338,7 +339,8 @@ def test_imdbs_layout_from_a_file_address(tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     clone = Clone(tmp_path / "clone")
     addresses = remote("download.imdb", archive) + remote("download.vectors", vectors)
-    assert sorted(clone.experiment(*SMALL, "download.corpus=imdb", *addresses)) == sorted(STAGES)
+    clone.set_parameters(*SMALL, "download.corpus=imdb", *addresses)
+    clone.run_stages(*STAGES)
     assert clone.metrics("prepare")["unsup_reviews"] == 12
     assert clone.metrics("test")["reviews"] == 30
     predictions = (clone.folder / "evaluation" / "predictions.csv").read_text().splitlines()
@@ -351,7 +353,7 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     clone = Clone(tmp_path / "clone")
     own = write_own_csv(clone.folder / "mine.csv", 150)
-    ran = clone.experiment(
+    clone.set_parameters(
         *SMALL,
         *remote("download.vectors", vectors),
         "prepare.dimension=50",
@@ -362,7 +364,8 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
         "download.custom.group_column=film",
         "download.custom.labels=[bad,good]",
     )
-    assert sorted(ran) == sorted(STAGES)
+    assert "Running stage 'download_corpus'" in clone.dvc("repro", "download_corpus")
+    clone.run_stages(*STAGES[1:])
     figures = clone.metrics("prepare")
     assert figures["train_reviews"] + figures["validation_reviews"] + figures["test_reviews"] == 135
     assert figures["test_texts_in_train"] == 0
@@ -373,7 +376,7 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
 
     with own.open("a") as file:
         file.write("A label that is not one,fine,Another film\n")
-    output = clone.dvc("repro", status=255)
+    output = clone.dvc("repro", "download_corpus", status=255)
     assert "error: mine.csv:138: verdict must be one of bad, good; got 'fine'" in output
     assert "Traceback" not in output
 

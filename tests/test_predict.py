@@ -76,6 +76,7 @@ def test_texts_are_arguments_or_lines_of_standard_input(
         assert rows(capsys.readouterr().out) == as_arguments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [*HOSTILE, "a\0b", "\x1b[31mred", "a\u2028b\x85c", "x" * 100_000])
 def test_any_text_is_one_row(model: str, capsys: pytest.CaptureFixture[str], text: str) -> None:
     main(["--model", model, "--", text, text])
@@ -180,6 +181,7 @@ def run(command: str, model: str, folder: Path, **environment: str) -> subproces
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "environment", "output", "errors"),
     [
@@ -234,6 +236,7 @@ def make(folder: Path, *arguments: str, given: str = "", **environment: str) -> 
     return result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_make_hands_over_any_text_as_it_stands(made: Path, text: str) -> None:
     expected = json.dumps(["-m", "stages.predict", "--", text])

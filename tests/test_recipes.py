@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clone import ROOT, SMALL, STAGES, Clone
+from tests.clone import ROOT, Clone
+
+pytestmark = pytest.mark.slow
 
 PAGES = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("comparing.md", "sharing.md"))
 RECIPES: dict[str, str] = dict(re.findall(r"^## (.+)\n(?:(?!## ).*\n)*?```sh\n([^`]+)```", PAGES, re.MULTILINE))
@@ -33,13 +35,10 @@ def run_stages(output: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone whose branch `main` holds a small run of the pipeline."""
-    clone = Clone(tmp_path_factory.mktemp("recipes"))
-    clone.run("git", "branch", "--move", "main")
-    assert sorted(clone.experiment(*SMALL)) == sorted(STAGES)
-    clone.run("git", "add", ".")
-    clone.run("git", "commit", "-q", "-m", "A small run")
+    clone = small_run.copy_to(tmp_path_factory.mktemp("recipes"))
+    clone.run("git", "branch", "-q", "-D", "faster")  # a recipe makes a branch of that name
     return clone
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.clone import SMALL, STAGES, Clone
+from tests.clone import FASTER, STAGES, Clone
 from tests.servers import KINDS, CannotStartError, Remote
 
-CHANGE = "train.learning_rate=2e-3"
+pytestmark = pytest.mark.slow
+
 HALF = 250_000  # bytes, of the 500,000 that are pushed
 NOTHING_RAN = "Data and pipelines are up to date."
 
@@ -74,17 +75,12 @@ def impatient() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    clone = Clone(tmp_path_factory.mktemp("trained"))
-    clone.run("git", "branch", "-M", "main")
-    clone.experiment(*SMALL)
-    clone.run("git", "add", ".")
-    clone.run("git", "commit", "-q", "-m", "Run")
+def trained(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    clone = small_run.copy_to(tmp_path_factory.mktemp("trained"))
     digests = clone.digests()
-    clone.experiment(CHANGE)
+    clone.run("git", "switch", "-q", "faster")
+    clone.dvc("checkout", "-q")
     faster_digests = clone.digests()
-    clone.run("git", "switch", "-q", "-c", "faster")
-    clone.run("git", "commit", "-q", "-a", "-m", "Learn faster")
     clone.run("git", "switch", "-q", "main")
     clone.dvc("checkout", "-q")
     return Trained(clone, digests, faster_digests)
@@ -232,7 +228,7 @@ def test_a_damaged_object_is_noticed_and_can_be_replaced(pushed: Team) -> None:
 
 
 def test_an_experiment_is_shared(bob: Clone, pushed: Team) -> None:
-    pushed.alice.dvc("exp", "run", "-n", "quick", "-S", CHANGE)
+    pushed.alice.dvc("exp", "run", "-n", "quick", "-S", FASTER)
     pushed.alice.dvc("exp", "push", "origin", "quick")
     bob.dvc("exp", "pull", "origin", "quick")
     bob.dvc("exp", "apply", "quick")

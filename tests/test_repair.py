@@ -182,6 +182,7 @@ def test_a_folder_to_which_somebody_adds_a_note_stays(tmp_path: Path, monkeypatc
     assert (folder / "ef").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_dvc_goes_on_where_it_was_killed_before_it_wrote_a_note(tmp_path: Path, is_shared: bool) -> None:
     (tmp_path / "clone").mkdir()
@@ -204,6 +205,7 @@ def test_dvc_goes_on_where_it_was_killed_before_it_wrote_a_note(tmp_path: Path, 
     clone.dvc("repro", "download_corpus")
 
 
+@pytest.mark.slow
 def test_a_download_without_git_is_told_what_to_do(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     command = [sys.executable, "-m", "stages.repair"]

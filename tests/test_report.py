@@ -11,6 +11,8 @@ from playwright.sync_api import Browser
 from sentiment.report import plots as figures
 from sentiment.report.page import Mistake, Report, align_words, write_report
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "<script>fetch('https://example.org/')</script><img src=x onerror=alert(1)> & so \"on\""
 
 

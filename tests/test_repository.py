@@ -7,6 +7,8 @@ import pytest
 
 from tests.clone import ROOT, Clone
 
+pytestmark = pytest.mark.slow
+
 CRLF = (b"a\r\nb\n", b"a\nb\n", b"a\rb", b"\xff\n\x00\n")
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -134,3 +135,13 @@ def test_nothing_is_pickled() -> None:
         for file in folder.rglob("*.py"):
             assert not {"pickle", "joblib", "shelve"} & {name.partition(".")[0] for name in imports_of(file)}
             assert not re.search(r"torch\.(save|load)\(", file.read_text(encoding="utf-8"))
+
+
+def test_version_date_and_licence_are_the_same_wherever_they_are_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    released = re.findall(r"^## \[(\d.*)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released[0] == (project["version"], str(citation["date-released"]))
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from sentiment.models.classifier import Encoder
 from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
 from sentiment.pretraining.trainer import LanguageTrainer, evaluate, streams_of, windows_of
 from sentiment.runtime.resume import SavedState
-from tests.conftest import random_reviews, small_config, small_model
+from tests.conftest import combinations, random_reviews, small_config, small_model
 
 CPU = torch.device("cpu")
 BOUNDARY = 1
@@ -154,9 +154,10 @@ def test_an_untrained_language_model_is_nearly_uniform() -> None:
     assert evaluate(LanguageModels(small_model(), CONFIG), streams, 5) == pytest.approx(math.log(20), abs=1.0)
 
 
-@pytest.mark.parametrize(("cell", "softmax"), [("rnn", "adaptive"), ("lstm", "tied")])
-@pytest.mark.parametrize("reports", [1, 10, 14, 40])
-def test_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, cell: str, softmax: str, reports: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("reports", "network"), combinations([1, 10, 14, 40], [("rnn", "adaptive"), ("lstm", "tied")]))
+def test_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, reports: int, network: tuple[str, str]) -> None:
+    cell, softmax = network
     reviews, config = random_reviews([9] * 60), replace(CONFIG, softmax=softmax, variational=True, **DROPOUT)
     whole, broken, resumed = (small_model(cell=cell, layers=2, mix_directions=False) for _ in range(3))
     readings = list(LanguageTrainer(whole, reviews, BOUNDARY, config, CPU).train())

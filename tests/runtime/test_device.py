@@ -12,6 +12,7 @@ import torch
 
 from sentiment.errors import InputError
 from sentiment.runtime.device import catch_out_of_memory, choose_device, has_fast_bfloat16
+from tests.conftest import combinations
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBED = """
@@ -70,6 +71,7 @@ def freed(word: str) -> int:
     return int(subprocess.check_output(command, cwd=ROOT / "src", text=True))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is glibc's")
 def test_freed_memory_is_kept_by_the_process() -> None:
     assert freed("as it comes") > 400
@@ -80,13 +82,18 @@ def test_a_gpu_is_chosen_if_there_is_one() -> None:
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [([], False), (["float32"], False), (["bfloat16"], True)])
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("given", "environment"), [({}, [":16:8", "128"]), ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, [":4096:8", None])]
+    ("precision", "workspace"),
+    combinations(
+        [([], False), (["float32"], False), (["bfloat16"], True)],
+        [({}, [":16:8", "128"]), ({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}, [":4096:8", None])],
+    ),
 )
 def test_a_gpu_is_set_up_for_determinism_and_true_float32_without_a_warning(
-    given: dict[str, str], environment: list[str | None], arguments: list[str], expected: bool
+    precision: tuple[list[str], bool], workspace: tuple[dict[str, str], list[str | None]]
 ) -> None:
+    (arguments, expected), (given, environment) = precision, workspace
     said = json.loads(
         subprocess.check_output(
             [sys.executable, "-W", "error", "-c", SET_UP, *arguments],
@@ -175,6 +182,7 @@ def test_bfloat16_needs_instructions_and_a_kernel(
     assert has_fast_bfloat16(torch.device("cpu")) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is a set of instructions of x86-64")
 def test_onednn_limited_to_avx2_computes_in_float32_and_draws_no_random_numbers() -> None:
     command = [sys.executable, "-c", PROBED]

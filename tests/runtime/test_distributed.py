@@ -61,6 +61,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return tell
 
 
+@pytest.mark.slow
 # Of 203 reviews the last batch holds 11, of 65 a single one, with which one of the processes has nothing to do.
 @pytest.mark.parametrize("reviews", [203, 65])
 def test_two_processes_train_the_same_model_as_one(told: Any, reviews: int) -> None:
@@ -71,18 +72,21 @@ def test_two_processes_train_the_same_model_as_one(told: Any, reviews: int) -> N
         assert first[name] == pytest.approx(values, rel=1e-3, abs=1e-4), name
 
 
+@pytest.mark.slow
 def test_two_processes_are_deterministic_and_draw_separate_dropout_masks(told: Any) -> None:
     first, again = told(120, dropout=0.3), told(120, dropout=0.3)
     assert first == again
     assert first[0]["train_loss"] != pytest.approx(outcome(120, 0.3)["train_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match=r"tests\.two_processes: rank 1 of 2 processes was killed by SIGKILL"):
+    with pytest.raises(InputError, match=r"tests\.together: rank 1 of 2 processes was killed by SIGKILL"):
         told(203, victim=1)
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_during_exit_is_ignored() -> None:
     clearing = (
         "import atexit, os, signal, stages; from sentiment.runtime.distributed import exit_with_failure; "
@@ -93,12 +97,14 @@ def test_a_second_sigterm_during_exit_is_ignored() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_a_wrong_number_of_processes_is_refused(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="failed with the error above"):
         told(65, processes=3)
     assert "train.processes must be 2, the number of processes that torchrun started; got 3" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_process_waiting_in_c_code_ends_soon_after_sigterm() -> None:
     with subprocess.Popen([sys.executable, "-c", BLOCKED], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -111,6 +117,7 @@ def test_a_process_waiting_in_c_code_ends_soon_after_sigterm() -> None:
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_failing_process_reports_the_error_and_exits_without_waiting() -> None:
     ended = subprocess.run([sys.executable, "-c", FAILED], capture_output=True, text=True, timeout=40)
     assert (ended.returncode, ended.stdout) == (1, "half a line")

@@ -1,4 +1,5 @@
 import re
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -50,8 +51,11 @@ def tokens_of(tokenized: TokenizedTexts) -> list[list[str]]:
     return [tokenized.types.take(pa.array(ids, pa.int32())).to_pylist() for ids in tokenized.ids.to_pylist()]
 
 
+tokenizer = cache(ReviewTokenizer)
+
+
 def tokenize(texts: list[str], rules: TokenRules) -> list[list[str]]:
-    return tokens_of(ReviewTokenizer(rules).tokenize(pa.array(texts)))
+    return tokens_of(tokenizer(rules).tokenize(pa.array(texts)))
 
 
 def test_tokens_equal_spacys_on_every_review() -> None:

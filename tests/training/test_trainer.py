@@ -24,7 +24,7 @@ from sentiment.training.trainer import (
     average,
     batch_size_for,
 )
-from tests.conftest import random_reviews, small_model
+from tests.conftest import combinations, random_reviews, small_model
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -97,16 +97,15 @@ def test_two_runs_give_the_same_bits() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("batches", [10, 25, 40, 70])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"ema_decay": 0.0, "virtual": 0.0},
-        {"gradual_unfreezing": True, "schedule": "linear"},
-        {"freeze_embeddings": True},
-    ],
-)
+VARIANTS = [
+    {},
+    {"ema_decay": 0.0, "virtual": 0.0},
+    {"gradual_unfreezing": True, "schedule": "linear"},
+    {"freeze_embeddings": True},
+]
+
+
+@pytest.mark.parametrize(("batches", "changes"), combinations([10, 25, 40, 70], VARIANTS))
 def test_an_interrupted_training_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
 ) -> None:
