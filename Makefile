@@ -138,9 +138,10 @@ versions.yaml: requirements.txt
 		-e '/^## /q; s/^([A-Za-z].*)==(.*)/\1: "\2"/p' $< > $@
 
 .PHONY: again
-$(BIN)/.run: requirements.txt versions.yaml $(if $(WHOLE),,again)
+$(BIN)/.run: requirements.txt $(if $(WHOLE),,again)
 	$(if $(WHOLE),,@$(CREATE))
 	@echo 'installing into .venv'; TIMEFORMAT='install: %0lR'; time { $(INSTALL) -r requirements.txt; }
+	@$(MAKE) --no-print-directory versions.yaml
 	@(cd .venv && pwd -P) > $@
 
 $(BIN)/.dev: requirements-dev.txt requirements-remotes.txt $(BIN)/.run

@@ -215,7 +215,7 @@ finally:
 def test_the_schema_and_the_library_name_the_same_settings() -> None:
     of_data = {"vocabulary_size", "embedding_size"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
-    assert set(schema.Pretrain.model_fields) - {"enabled"} == {field.name for field in fields(LanguageConfig)}
+    assert set(schema.Pretrain.model_fields) - {"enabled", "layers"} == {field.name for field in fields(LanguageConfig)}
     assert set(schema.Train.model_fields) - {"processes", "portable", "refit"} == {
         field.name for field in fields(TrainConfig)
     }

@@ -81,7 +81,7 @@ def test_two_processes_are_deterministic_and_draw_separate_dropout_masks(told: A
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_others(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match=r"tests\.together: rank 1 of 2 processes was killed by SIGKILL"):
+    with pytest.raises(InputError, match=r"tests\.two_processes: rank 1 of 2 processes was killed by SIGKILL"):
         told(203, victim=1)
     assert capfd.readouterr().err == ""
 
@@ -155,7 +155,7 @@ def test_processes_on_gpus_also_exchange_cpu_tensors(
         (
             dist.DistBackendError("NCCL error in: x.cpp:1,\nLast error:\nout of memory"),
             InputError,
-            r"^process 1 of 2, c",
+            r"^rank 1 of 2 processes: NCCL",
         ),
         (
             dist.DistNetworkError("failed to recv, got 0 bytes"),

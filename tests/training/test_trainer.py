@@ -294,7 +294,7 @@ TO_LOWER = r"lower train\.tokens_at_once, now 1,000"
         ("sentiment.training.trainer.average", f"{BATCH}: the GPU's memory is full; {TO_LOWER}"),
         ("sentiment.training.trainer.predict_logits", f"epoch 1, validation: the GPU's memory is full; {TO_LOWER}"),
         (
-            "sentiment.training.objective.spread",
+            "sentiment.training.objective.weighted_std",
             "moving the model and the reviews to the GPU: the GPU's memory is full; free some",
         ),
     ],
