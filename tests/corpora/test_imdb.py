@@ -54,13 +54,13 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         read_imdb(tmp_path / "a.tar.gz", LIMITS)
 
 
-def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_text_that_is_not_utf8(tmp_path: Path) -> None:
     members = {**MEMBERS, "train/neg/1_3.txt": b"caf\xe9"}
     with pytest.raises(InputError, match=r"aclImdb/train/neg/1_3\.txt is not UTF-8 at byte 3"):
         read_imdb(write_archive(tmp_path / "a.tar.gz", members.items()), LIMITS)
 
 
-def test_a_review_without_a_film_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_review_without_a_film(tmp_path: Path) -> None:
     address = b"http://www.imdb.com/title/tt1/usercomments\n"
     for urls in (address, address + b"http://www.imdb.com/\n" + address):
         members = {**MEMBERS, "test/urls_pos.txt": urls}

@@ -262,7 +262,7 @@ def test_a_bad_zip_file_is_refused_in_one_line(tmp_path: Path) -> None:
         assert re.search(line, refusal(lambda path=path: read_zip(path))), name  # type: ignore[misc]
 
 
-def test_a_name_in_a_zip_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+def test_a_name_in_a_zip_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"naïve.3d.txt": TEXT})
     path.write_bytes(path.read_bytes().replace("ï".encode(), b"\xff\xff"))
     assert "damaged or truncated ('utf-8' codec can't decode byte 0xff" in refusal(lambda: read_zip(path))
