@@ -72,7 +72,7 @@ def tar_texts(archive: Path, wanted: re.Pattern[str], limits: Limits) -> Iterato
     """
     with (
         _TarStream(archive) as stream,
-        _naming_damage(archive),
+        _reporting_damage(archive),
         tarfile.TarFile(fileobj=stream, tarinfo=_TarMember, encoding="utf-8", errors="surrogateescape") as tar,
     ):
         for count, member in enumerate(iter(tar.next, None), 1):
@@ -92,13 +92,16 @@ def tar_texts(archive: Path, wanted: re.Pattern[str], limits: Limits) -> Iterato
 
 
 class _TarStream(gzip.GzipFile):
-    """Decompressed tar file whose `read` is for tarfile, which reads headers of any size and depth into memory."""
+    """Decompressed tar file, through which tarfile reads headers and this module reads contents.
+
+    tarfile on its own reads headers of any size and depth into memory, which a small file can expand to.
+    """
 
     header_bytes = 0  # read since the last member
     text_bytes = 0  # of all texts read
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return the next bytes of a header; raise ReadError for a header over MAX_HEADER_BYTES."""
+        """Return the next bytes of a header; raise ReadError once a member's headers exceed MAX_HEADER_BYTES."""
         if size is None or size < 0:
             raise tarfile.ReadError("a header of a negative size")
         self.header_bytes += size
@@ -112,7 +115,7 @@ class _TarStream(gzip.GzipFile):
 
 
 class _TarMember(tarfile.TarInfo):
-    """Header of a tar member; tarfile itself ends silently at a damaged or missing header, as at the real end."""
+    """Header of a tar member; tarfile on its own takes a damaged or missing header for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -153,7 +156,7 @@ def _read_text(archive: Path, stream: _TarStream, member: tarfile.TarInfo) -> st
 
 
 def zip_names(archive: Path, limits: Limits) -> list[str]:
-    """Return the names of a zip file's members as spelt in its directory."""
+    """Return the names of a zip file's members."""
     with _open_zip(archive, limits) as opened:
         return opened.namelist()
 
@@ -181,14 +184,14 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
 
 @contextmanager
 def _open_zip(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
-    with archive.open("rb") as file, _naming_damage(archive), zipfile.ZipFile(file) as opened:
+    with archive.open("rb") as file, _reporting_damage(archive), zipfile.ZipFile(file) as opened:
         limits.check_members(archive, len(opened.infolist()))
         yield opened
 
 
 @contextmanager
-def _naming_damage(archive: Path) -> Iterator[None]:
-    """Turn the exceptions for damaged archives into InputError."""
+def _reporting_damage(archive: Path) -> Iterator[None]:
+    """Convert the exceptions for damaged archives to InputError."""
     try:
         yield
     except ARCHIVE_ERRORS as error:
