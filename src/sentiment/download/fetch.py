@@ -105,7 +105,7 @@ class _Download:
                     bar.update(len(chunk))
                 if size is not None and file.tell() < size:
                     raise ConnectionError(f"the connection closed after {file.tell():,} of {size:,} bytes")
-                if not file.tell():
+                if size is None and not file.tell():
                     raise ConnectionError("the server sent no content")
 
 

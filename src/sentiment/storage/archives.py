@@ -1,6 +1,7 @@
 """Read untrusted tar and zip archives within limits on memory and size; nothing is unpacked to disk."""
 
 import gzip
+import io
 import re
 import struct
 import tarfile
@@ -71,7 +72,8 @@ def tar_texts(archive: Path, wanted: re.Pattern[str], limits: Limits) -> Iterato
     file nor a folder, whose path leads out of the archive's folder, or whose name or text is not UTF-8.
     """
     with (
-        _TarStream(archive) as stream,
+        gzip.open(archive) as file,
+        _TarStream(file, READ_BYTES) as stream,
         _reporting_damage(archive),
         tarfile.TarFile(fileobj=stream, tarinfo=_TarMember, encoding="utf-8", errors="surrogateescape") as tar,
     ):
@@ -91,7 +93,7 @@ def tar_texts(archive: Path, wanted: re.Pattern[str], limits: Limits) -> Iterato
             limits.check_unpacked(archive, stream.tell())
 
 
-class _TarStream(gzip.GzipFile):
+class _TarStream(io.BufferedReader):
     """Decompressed tar file, through which tarfile reads headers and this module reads contents.
 
     tarfile on its own reads headers of any size and depth into memory, which a small file can expand to.
@@ -100,7 +102,7 @@ class _TarStream(gzip.GzipFile):
     header_bytes = 0  # read since the last member
     text_bytes = 0  # of all texts read
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes of a header; raise ReadError once a member's headers exceed MAX_HEADER_BYTES."""
         if size is None or size < 0:
             raise tarfile.ReadError("a header of a negative size")
@@ -130,16 +132,16 @@ class _TarMember(tarfile.TarInfo):
 
 def _safe_name(archive: Path, member: tarfile.TarInfo) -> str:
     """Return the member's path below the archive's top folder; raise InputError for an unsafe or malformed member."""
-    shown = abbreviated(member.name)
     try:
         member.name.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{archive}: the name of {shown} is not UTF-8; create the archive with UTF-8 names") from error
+        advice = "create the archive with UTF-8 names"
+        raise InputError(f"{archive}: the name of {abbreviated(member.name)} is not UTF-8; {advice}") from error
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise _unsafe(archive, f"the path of the member {shown} leads out of the archive's folder")
+        raise _unsafe(archive, f"the path of the member {abbreviated(member.name)} leads out of the archive's folder")
     if not (member.isfile() or member.isdir()) or member.issparse():
-        raise _unsafe(archive, f"the member {shown} is a link, a device or a sparse file")
+        raise _unsafe(archive, f"the member {abbreviated(member.name)} is a link, a device or a sparse file")
     return "/".join(path.parts[1:])
 
 
