@@ -1,7 +1,7 @@
-"""Four places that DVC pushes to: a folder, and servers of SSH, WebDAV and S3, real processes on the loopback.
+"""Four DVC remotes: a folder, and servers for SSH, WebDAV and S3 that run as real processes on loopback.
 
-Each is a context manager that takes an empty folder and yields a `Remote`. DVC reaches a server through a `Line`, which
-a test cuts after so many bytes: what DVC sees then is what it sees when the server's machine goes down.
+Each is a context manager that takes an empty folder and yields a `Remote`. DVC reaches a server through a `Relay`,
+which a test can cut after a number of bytes; to DVC, the server's machine then seems to have gone down.
 """
 
 import getpass
@@ -29,37 +29,37 @@ from s3fs import S3FileSystem
 
 HOST = "127.0.0.1"
 BIN = Path(sys.executable).parent
-STARTING_SECONDS = 600  # a bound on hanging: a busy machine takes its time
+STARTING_SECONDS = 600  # generous, for a busy machine
 
 
 class CannotStartError(Exception):
-    """A server is not installed here, or does not start; says why."""
+    """A server is not installed or does not start; the message says why."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Where DVC pushes to, and what a test may do to it behind DVC's back."""
+    """Remote of DVC, with the means to inspect it and to make it fail."""
 
     url: str
-    files: DirFileSystem  # what is stored, by path below url
-    failing: Callable[[int], AbstractContextManager[None]]  # goes away after that many bytes, is back at the end
-    refusal: str  # what DVC says when it is not let in: a regular expression
-    loss: str  # and when the server has gone
-    settings: dict[str, str] = field(default_factory=dict)  # of .dvc/config, which is in git
-    secrets: dict[str, str] = field(default_factory=dict)  # of .dvc/config.local, which is not
-    wrong: dict[str, str] = field(default_factory=dict)  # what to set there so as not to be let in
-    keeps_torn: bool = False  # keeps the beginning of an upload that broke off
+    files: DirFileSystem  # stored files, by path below url
+    failing: Callable[[int], AbstractContextManager[None]]  # within the context, fails after that many bytes
+    refusal: str  # pattern of DVC's error without access
+    loss: str  # pattern of DVC's error when the server has gone
+    settings: dict[str, str] = field(default_factory=dict)  # for .dvc/config, which is in git
+    secrets: dict[str, str] = field(default_factory=dict)  # for .dvc/config.local, which is not in git
+    wrong: dict[str, str] = field(default_factory=dict)  # settings there with which access fails
+    keeps_partial_uploads: bool = False  # keeps the first part of an interrupted upload
 
 
-class Line:
-    """Relay a port of its own to a server's, until it is cut.
+class Relay:
+    """Relay from a free port to a server's port, until it is cut.
 
-    The thread of a connection closes its two ends. Whoever cuts the line shuts them down, which wakes that thread.
+    The thread of a connection closes its two ends; `cut` shuts them down, which wakes that thread.
     """
 
     def __init__(self, server_port: int) -> None:
         self.server_port = server_port
-        self.lock = threading.RLock()  # of what follows
+        self.lock = threading.RLock()  # guards the attributes below
         self.bytes_left = math.inf
         self.ends: set[socket.socket] = set()
         self.listen(0)
@@ -70,7 +70,7 @@ class Line:
         threading.Thread(target=self.accept, args=[self.listener], daemon=True).start()
 
     def accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # the line was cut
+        with suppress(OSError):  # the relay was cut
             while True:
                 client, _ = listener.accept()
                 threading.Thread(target=self.connect, args=[client, listener], daemon=True).start()
@@ -82,17 +82,17 @@ class Line:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # SSH's small packets wait otherwise
             with self.lock:
                 if listener.fileno() < 0:
-                    return  # the line was cut since this client came
+                    return  # the relay was cut since this client connected
                 self.ends |= ends
-            back = threading.Thread(target=self.relay, args=[server, client], daemon=True)
+            back = threading.Thread(target=self.forward, args=[server, client], daemon=True)
             back.start()
-            self.relay(client, server)
+            self.forward(client, server)
             back.join()
             with self.lock:
                 self.ends -= ends
 
-    def relay(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):  # either end has gone
+    def forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):  # either end was closed
             while data := source.recv(1 << 14):
                 with self.lock:
                     self.bytes_left -= len(data)
@@ -102,7 +102,7 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """End every connection, and refuse new ones."""
+        """Close all connections and refuse new ones."""
         with self.lock:
             for end in (self.listener, *self.ends):
                 with suppress(OSError):
@@ -115,15 +115,15 @@ class Line:
             self.bytes_left = after_bytes
         yield
         with self.lock:
-            assert self.bytes_left < 0, "nothing was cut: fewer bytes passed"
+            assert self.bytes_left < 0, "the relay was not cut: too few bytes passed"
             self.bytes_left = math.inf
             self.listen(self.port)
 
 
 @contextmanager
-def line_to(command: Callable[[int], list[str]], log: Path) -> Iterator[Line]:
-    """Run a server, whose command is made for a free port, for the length of the context."""
-    for _ in range(3):  # another process may take the port meanwhile
+def relay_to(command: Callable[[int], list[str]], log: Path) -> Iterator[Relay]:
+    """Run a server within the context and yield a relay to it; `command` returns its command line for a port."""
+    for _ in range(3):  # another process may take the port in the meantime
         with socket.create_server((HOST, 0)) as free:
             port = free.getsockname()[1]
         with log.open("wb") as output:
@@ -132,11 +132,11 @@ def line_to(command: Callable[[int], list[str]], log: Path) -> Iterator[Line]:
             )
         try:
             if answers(port, server):
-                line = Line(port)
+                relay = Relay(port)
                 try:
-                    yield line
+                    yield relay
                 finally:
-                    line.cut()
+                    relay.cut()
                 return
         finally:
             with suppress(ProcessLookupError):
@@ -146,7 +146,7 @@ def line_to(command: Callable[[int], list[str]], log: Path) -> Iterator[Line]:
 
 
 def answers(port: int, server: "subprocess.Popen[bytes]") -> bool:
-    """Wait until a port takes connections; return False when the server ends instead."""
+    """Wait until a port accepts connections; return False if the server ends first."""
     deadline = time.monotonic() + STARTING_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         with suppress(ConnectionRefusedError), socket.create_connection((HOST, port)):
@@ -161,7 +161,7 @@ def local(folder: Path) -> DirFileSystem:
 
 @contextmanager
 def folder(place: Path) -> Iterator[Remote]:
-    """Yield a folder. When it fails, half of it cannot be reached: files stand where its folders should."""
+    """Yield a folder. While it fails, files replace half of its subfolders, which are therefore unreachable."""
     store = place / "store"
     half = [store / "files" / "md5" / f"{number:02x}" for number in range(0, 256, 2)]
 
@@ -191,19 +191,19 @@ def folder(place: Path) -> Iterator[Remote]:
 
 @contextmanager
 def ssh(place: Path) -> Iterator[Remote]:
-    """Yield a folder behind sshd, which anybody may run: it lets in whoever started it, by key alone."""
+    """Yield a folder behind sshd, which any user can run for themselves, with access by key only."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if not sshd:
         raise CannotStartError("sshd is not installed; on Debian: apt-get install openssh-server")
     if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # root's sshd insists on it; a service manager would make it
+        Path("/run/sshd").mkdir(exist_ok=True)  # required by root's sshd; normally made by the service manager
     for name in ("host", "user", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
     configuration = place / "sshd_config"
     configuration.write_text(
         f"HostKey {place}/host\n"
         f"AuthorizedKeysFile {place}/user.pub\n"
-        "StrictModes no\n"  # a folder for temporary files may be anybody's to write
+        "StrictModes no\n"  # a parent of the temporary folder may be writable by everyone
         "PasswordAuthentication no\n"
         "KbdInteractiveAuthentication no\n"
         "PidFile none\n"
@@ -213,11 +213,11 @@ def ssh(place: Path) -> Iterator[Remote]:
     def command(port: int) -> list[str]:
         return [sshd, "-D", "-e", "-f", str(configuration), "-o", f"ListenAddress={HOST}:{port}"]
 
-    with line_to(command, place / "log") as line:
+    with relay_to(command, place / "log") as relay:
         yield Remote(
-            url=f"ssh://{getpass.getuser()}@{HOST}:{line.port}{place}/store",
+            url=f"ssh://{getpass.getuser()}@{HOST}:{relay.port}{place}/store",
             files=local(place / "store"),
-            failing=line.failing,
+            failing=relay.failing,
             refusal="Permission denied for user",
             loss="Connection (not open|lost|refused)",
             settings={"timeout": "60"},
@@ -228,9 +228,9 @@ def ssh(place: Path) -> Iterator[Remote]:
 
 @contextmanager
 def webdav(place: Path) -> Iterator[Remote]:
-    """Yield a folder behind WsgiDAV, with a name and a password."""
+    """Yield a folder behind WsgiDAV, with access by user name and password."""
     project = place / "store" / "project"
-    project.mkdir(parents=True)  # DVC makes the folders below its URL, not the URL's own
+    project.mkdir(parents=True)  # DVC creates the folders below its URL, but not the URL's own folder
     password = secrets.token_hex()
     configuration = place / "wsgidav.yaml"
     configuration.write_text(
@@ -246,29 +246,29 @@ def webdav(place: Path) -> Iterator[Remote]:
     def command(port: int) -> list[str]:
         return [str(BIN / "wsgidav"), f"--host={HOST}", f"--port={port}", f"--config={configuration}"]
 
-    with line_to(command, place / "log") as line:
+    with relay_to(command, place / "log") as relay:
         yield Remote(
-            url=f"webdav://{HOST}:{line.port}/project",
+            url=f"webdav://{HOST}:{relay.port}/project",
             files=local(project),
-            failing=line.failing,
+            failing=relay.failing,
             refusal="401",
             loss="Connection refused|disconnected",
             secrets={"user": "user", "password": password},
             wrong={"password": "guessed"},
-            keeps_torn=True,
+            keeps_partial_uploads=True,
         )
 
 
 @contextmanager
 def s3(place: Path) -> Iterator[Remote]:
-    """Yield a bucket of moto's server, which checks signatures and keeps all in memory."""
+    """Yield a bucket of moto's server, which checks signatures and keeps everything in memory."""
 
     def command(port: int) -> list[str]:
         return [str(BIN / "moto_server"), f"--host={HOST}", f"--port={port}"]
 
     region = "us-east-1"
-    with line_to(command, place / "log") as line:
-        address = f"http://{HOST}:{line.server_port}"
+    with relay_to(command, place / "log") as relay:
+        address = f"http://{HOST}:{relay.server_port}"
         session = boto3.Session("anybody", "anything", region_name=region)
         iam = session.client("iam", endpoint_url=address)
         iam.create_user(UserName="user")
@@ -276,7 +276,7 @@ def s3(place: Path) -> Iterator[Remote]:
         iam.put_user_policy(UserName="user", PolicyName="all", PolicyDocument=policy)
         key = iam.create_access_key(UserName="user")["AccessKey"]
         session.client("s3", endpoint_url=address).create_bucket(Bucket="bucket")
-        # From here on every request needs a key.
+        # From now on, every request needs a key.
         requests.post(f"{address}/moto-api/reset-auth", data="0", timeout=STARTING_SECONDS).raise_for_status()
         files = S3FileSystem(
             key=key["AccessKeyId"],
@@ -288,10 +288,10 @@ def s3(place: Path) -> Iterator[Remote]:
         yield Remote(
             url="s3://bucket/project",
             files=DirFileSystem("bucket/project", files),
-            failing=line.failing,
+            failing=relay.failing,
             refusal="Forbidden",
             loss="Could not connect to the endpoint URL",
-            settings={"endpointurl": f"http://{HOST}:{line.port}", "region": region},
+            settings={"endpointurl": f"http://{HOST}:{relay.port}", "region": region},
             secrets={"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]},
             wrong={"secret_access_key": "guessed"},
         )

@@ -50,7 +50,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed by gzip; unpack it, with gunzip"),
         (zipped({"vec/": b""}), ": must hold one file, or one member named"),
         (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is binary and must be text"),
-        (b"PK\x03\x04", ": the zip file is damaged or truncated"),
+        (b"PK\x03\x04", ": the archive is damaged or truncated"),
         (b"", ": holds no vectors"),
     ],
 )
@@ -78,6 +78,6 @@ def test_a_zip_file_with_one_text_is_taken(source: Path, other: str) -> None:
 def test_another_checksum_names_the_parameter_and_leaves_the_users_file(source: Path) -> None:
     source.write_bytes(b"the 1 2 3\n")
     found = hashlib.sha256(source.read_bytes()).hexdigest()
-    with pytest.raises(InputError, match=f"your file is untouched.*set download.vectors.sha256: {found}$"):
+    with pytest.raises(InputError, match=f"your file is unchanged.*set download.vectors.sha256: {found}$"):
         download_vectors(fetching(source, sha256="0" * 64))
     assert source.exists()

@@ -9,20 +9,20 @@ from sentiment.errors import MAX_MESSAGE_LENGTH, InputError, abbreviated, renami
 
 @given(st.text() | st.builds(lambda part, times: part * times, st.text(min_size=1), st.integers(100, 10_000)))
 def test_any_message_is_one_line_of_bounded_length(message: str) -> None:
-    said = str(InputError(message))
-    assert said.isprintable()
-    assert len(said) <= MAX_MESSAGE_LENGTH
+    shown = str(InputError(message))
+    assert shown.isprintable()
+    assert len(shown) <= MAX_MESSAGE_LENGTH
 
 
-def test_a_message_that_prints_is_left_as_it_is_and_one_that_does_not_is_escaped() -> None:
+def test_only_unprintable_characters_are_escaped() -> None:
     assert str(InputError("a.csv: é ü 'x'")) == "a.csv: é ü 'x'"
     assert str(InputError("a\nb\x1b[31m\ud800\u2028")) == r"a\nb\x1b[31m\ud800\u2028"
 
 
-def test_of_a_long_message_the_place_and_the_remedy_are_left() -> None:
-    said = str(InputError(f"a.csv:2: got {'x' * 10_000}; mend it"))
-    assert said.startswith("a.csv:2: got xxx")
-    assert said.endswith("xxx; mend it")
+def test_a_long_message_keeps_its_beginning_and_end() -> None:
+    shown = str(InputError(f"a.csv:2: got {'x' * 10_000}; fix it"))
+    assert shown.startswith("a.csv:2: got xxx")
+    assert shown.endswith("xxx; fix it")
 
 
 def nested(depth: int) -> list[object]:
@@ -42,14 +42,14 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_any_value_is_written_in_short(name: str) -> None:
+def test_any_value_is_abbreviated(name: str) -> None:
     assert len(abbreviated(VALUES[name])) < 500
 
 
 @pytest.mark.parametrize(
     ("message", "named"), [("data/vectors:1: is empty", "mine.txt:1: is empty"), ("a.csv: is empty", "a.csv: is empty")]
 )
-def test_a_message_about_a_copy_begins_with_the_name_of_the_original(message: str, named: str) -> None:
+def test_a_message_about_a_copy_starts_with_the_name_of_the_original(message: str, named: str) -> None:
     with pytest.raises(InputError) as caught, renaming_errors(Path("data/vectors"), "mine.txt"):
         raise InputError(message)
     assert str(caught.value) == named

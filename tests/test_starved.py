@@ -1,4 +1,4 @@
-"""A full disk: each stage says so in one line, leaves nothing half-written, and ends well once there is room."""
+"""Stages on a full disk: a one-line error, no partial outputs, and success once there is space."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ MEBIBYTES = 100
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A clone on a disk of its own, in memory, in which all stages have run."""
+    """Return a clone on a separate disk, in memory, in which all stages have run."""
     disk = tmp_path_factory.mktemp("disk")
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "tmpfs", str(disk)], check=False)
     if mounted.returncode and "NO_SKIPS" not in os.environ:
-        pytest.skip("only root may mount a disk")
+        pytest.skip("mounting a disk needs root")
     assert mounted.returncode == 0
     try:
         clone = Clone(disk)
@@ -38,16 +38,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def fill(disk: Path, free: int) -> Path:
-    """Leave so many bytes of a disk free."""
+    """Fill a disk until only `free` bytes are left, and return the file that fills it."""
     filler = disk / "filler"
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - free)
     return filler
 
 
-# At the first write, and for the stages that write most in the middle of one.
+# With 0 bytes free a stage fails at its first write; the others fail in the middle of one.
 @pytest.mark.parametrize(("stage", "free"), [*((stage, 0) for stage in STAGES), ("prepare", 8192), ("train", 65536)])
-def test_a_full_disk_is_named_and_costs_nothing(clone: Clone, stage: str, free: int) -> None:
+def test_a_full_disk_is_reported_and_changes_no_output(clone: Clone, stage: str, free: int) -> None:
     before = clone.digests()
     filler = fill(clone.folder, free)
     try:
@@ -61,13 +61,13 @@ def test_a_full_disk_is_named_and_costs_nothing(clone: Clone, stage: str, free: 
     assert clone.digests() == before
 
 
-def test_a_download_that_fills_the_disk_goes_on_once_there_is_room(clone: Clone, tmp_path: Path) -> None:
+def test_a_download_that_filled_the_disk_resumes_once_there_is_space(clone: Clone, tmp_path: Path) -> None:
     content = bytes(range(256)) * 8192
     (tmp_path / "source").write_bytes(content)
     url, checksum, store = (tmp_path / "source").as_uri(), hashlib.sha256(content).hexdigest(), clone.folder / "store"
     filler = fill(clone.folder, 1 << 20)
     try:
-        with pytest.raises(InputError, match=r"part: the disk is full; the file has 2,097,152 bytes; what arrived is"):
+        with pytest.raises(InputError, match=r"part: the disk is full; the file has 2,097,152 bytes; the partial"):
             fetch(url, checksum, store, max_bytes=len(content))
     finally:
         filler.unlink()

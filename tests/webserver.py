@@ -1,4 +1,4 @@
-"""A web server on loopback that answers with whatever bytes a test wants, honest or not."""
+"""A web server on loopback that sends whatever bytes a test chooses, valid HTTP or not."""
 
 import re
 import socketserver
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-Answer = Callable[[int], Iterable[bytes]]  # from the first byte that is asked for to the pieces that are sent
+Answer = Callable[[int], Iterable[bytes]]  # maps the first requested byte to the pieces of the response
 
 
 @dataclass
 class WebServer:
-    """Where it listens, and at which byte each request wanted to start."""
+    """URL of a running server, and the first byte that each request asked for."""
 
     url: str
     starts: list[int] = field(default_factory=list)
 
 
 def head(status: str = "200 OK", **headers: str | int) -> bytes:
-    """Return a status line and headers; their names are written with underscores."""
+    """Return a status line and headers; underscores in the names of headers become hyphens."""
     lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def part_of(content: bytes, start: int, too_many: int = 0) -> bytes:
-    """Return the head of a response with content from a byte on, honest unless it is to announce too many bytes."""
+    """Return the head of a response with the content from byte `start` on, announcing `too_many` bytes too many."""
     if start >= len(content):
         return head("416 Range Not Satisfiable")
     length = len(content) - start + too_many
@@ -38,7 +38,7 @@ def part_of(content: bytes, start: int, too_many: int = 0) -> bytes:
 
 @contextmanager
 def serving(answer: Answer, certificate: ssl.SSLContext | None = None) -> Iterator[WebServer]:
-    """Answer every request in the same way, and close the connection when the answer ends or nobody reads on."""
+    """Run a server that sends the same answer to every request and then closes the connection."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

@@ -22,7 +22,7 @@ def test_reviews_have_labels_ratings_and_films(tmp_path: Path) -> None:
     assert positive.text.encode() == MEMBERS["train/pos/4_8.txt"]
 
 
-def test_order_and_packing_of_the_archive_change_no_byte(tmp_path: Path) -> None:
+def test_the_order_and_format_of_the_archive_change_no_byte(tmp_path: Path) -> None:
     plain = write_archive(tmp_path / "plain.tar.gz", MEMBERS.items())
     with tarfile.open(tmp_path / "turned.tar.gz", "w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as archive:
         for name, content in reversed(MEMBERS.items()):
@@ -37,7 +37,7 @@ def test_order_and_packing_of_the_archive_change_no_byte(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["aclImdb/../../train/pos/0_9.txt", "/aclImdb/train/pos/0_9.txt"])
-def test_a_member_that_climbs_out_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_member_with_a_path_outside_the_archive_is_refused(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo(name))
     with pytest.raises(InputError, match="leads out of the archive's folder"):
@@ -50,17 +50,17 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         member = tarfile.TarInfo("aclImdb/train/pos/0_9.txt")
         member.type, member.linkname = kind, "/etc/passwd"
         archive.addfile(member)
-    with pytest.raises(InputError, match="is a link or a device"):
+    with pytest.raises(InputError, match="is a link, a device or a sparse file"):
         read_imdb(tmp_path / "a.tar.gz", LIMITS)
 
 
-def test_a_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_text_that_is_not_utf8(tmp_path: Path) -> None:
     members = {**MEMBERS, "train/neg/1_3.txt": b"caf\xe9"}
     with pytest.raises(InputError, match=r"aclImdb/train/neg/1_3\.txt is not UTF-8 at byte 3"):
         read_imdb(write_archive(tmp_path / "a.tar.gz", members.items()), LIMITS)
 
 
-def test_a_review_without_a_film_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_review_without_a_film(tmp_path: Path) -> None:
     address = b"http://www.imdb.com/title/tt1/usercomments\n"
     for urls in (address, address + b"http://www.imdb.com/\n" + address):
         members = {**MEMBERS, "test/urls_pos.txt": urls}

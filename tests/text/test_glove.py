@@ -81,7 +81,7 @@ def test_no_wanted_word_gives_an_empty_matrix(tmp_path: Path) -> None:
         (b"the 1 nan 3\n", "v:1: every number must be finite"),
         (b"the 1 1e99 3\n", "v:1: every number must be finite"),
         (b"", "v: holds no vectors"),
-        (b"PK\x03\x04 and no more", "the zip file is damaged or truncated"),
+        (b"PK\x03\x04 and no more", "the archive is damaged or truncated"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, content: bytes, message: str) -> None:

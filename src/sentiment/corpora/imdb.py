@@ -15,6 +15,7 @@ from sentiment.storage.archives import Limits, tar_texts
 
 REVIEW = re.compile(r"(train|test)/(pos|neg|unsup)/([0-9]{1,6})_([0-9]{1,2})\.txt")
 URLS = re.compile(r"(train|test)/urls_(pos|neg|unsup)\.txt")
+WANTED = re.compile(f"{REVIEW.pattern}|{URLS.pattern}")
 FILM = re.compile(r"/title/(tt\d+)")
 LABELS = {"pos": 1, "neg": 0, "unsup": None}
 
@@ -30,15 +31,14 @@ def read_imdb(archive: Path, limits: Limits) -> list[Review]:
     texts: dict[tuple[str, str, int, int], str] = {}
     films: dict[tuple[str, str], list[str | None]] = {}
     with tqdm(desc="read", unit="review", disable=None) as bar:
-        for name, read_text in tar_texts(archive, limits):
+        for name, text in tar_texts(archive, WANTED, limits):
             if match := REVIEW.fullmatch(name):
                 part, kind, number, rating = match.groups()
-                texts[part, kind, int(number), int(rating)] = read_text()
+                texts[part, kind, int(number), int(rating)] = text
                 bar.update()
             elif match := URLS.fullmatch(name):
                 part, kind = match.groups()
-                lines = read_text().splitlines()
-                films[part, kind] = [match[1] if (match := FILM.search(line)) else None for line in lines]
+                films[part, kind] = [match[1] if (match := FILM.search(line)) else None for line in text.splitlines()]
     if not texts:
         raise InputError(f"{archive}: no member is named like aclImdb/train/pos/0_9.txt; this is not aclImdb_v1.tar.gz")
     reviews = [

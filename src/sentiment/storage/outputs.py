@@ -15,8 +15,9 @@ from sentiment.errors import InputError, abbreviated
 
 Settings = TypeVar("Settings")
 
-# The JSON values allowed for a dataclass field, by the field's type: a description and a predicate.
-# The predicates for numbers compare the exact type because a bool is an int in Python.
+# The JSON values allowed for a dataclass field, by the field's type: a description, for the error, and a predicate.
+# The predicates for numbers compare the exact type because a bool is an int in Python. Pydantic would need the same
+# rules as annotations of every field, and a translation of its messages.
 ALLOWED: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     int: ("a whole number of 1 or more", lambda value: type(value) is int and value >= 1),
@@ -52,15 +53,16 @@ def atomic_output(path: Path) -> Iterator[Path]:
             remove(partial)  # finish the removal if a signal interrupted the first call
         if is_disk_full(error):
             free = shutil.disk_usage(path.parent).free
-            advice = "make room and run the same command again"
-            raise InputError(f"{path}: the disk is full; {free:,} bytes are free without it; {advice}") from error
+            found = f"{free:,} bytes are free without the unfinished output"
+            advice = "free some space and run the command again"
+            raise InputError(f"{path}: the disk is full; {found}; {advice}") from error
         raise
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error means a full disk; safetensors and SQLite (in DVCLive) say so only in the message."""
     words = ("No space left on device", "disk is full", "disk I/O error")
-    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(said in str(error) for said in words)
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or any(word in str(error) for word in words)
 
 
 def remove(path: Path) -> None:
