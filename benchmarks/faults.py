@@ -67,14 +67,12 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
 
 
 def clear(clone: Clone, stage: str) -> None:
-    """Remove all outputs, and what DVC would restore a stage's outputs from; DVC restores those of the other stages."""
+    """Remove all outputs, and let DVC restore those of every other stage."""
     for name in (*OUTPUTS, ".dvc/tmp"):
         shutil.rmtree(clone.folder / name, ignore_errors=True)
     for name in ("report.html", "dvc.lock"):
         (clone.folder / name).unlink(missing_ok=True)
-    for record in [path for path in (clone.folder / ".dvc/cache/runs").rglob("*") if path.is_file()]:
-        if f"python -m stages.{stage}\n" in record.read_text(encoding="utf-8"):
-            shutil.rmtree(record.parent)
+    clone.forget(stage)
 
 
 def start(clone: Clone) -> subprocess.Popen[str]:
