@@ -186,6 +186,7 @@ def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path, name: str, value
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_and_a_lost_end_are_noticed_wherever_they_are(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     path = tmp_path / "model" / WEIGHTS

@@ -171,6 +171,7 @@ def zeros(count: int) -> Iterator[bytes]:
         yield bytes(1 << 20)
 
 
+@pytest.mark.slow
 def test_a_thousand_million_zeros_are_refused_at_the_header(tmp_path: Path) -> None:
     size = 1000 << 20
     path = write_tar(tmp_path / "a.tar.gz", itertools.chain([header(size=size)], zeros(size), [END]))
@@ -181,6 +182,7 @@ def test_a_thousand_million_zeros_are_refused_at_the_header(tmp_path: Path) -> N
         assert "the text 'aclImdb/train/pos/0_9.txt' has more than" in refusal(partial(read_tar, archive, GENEROUS))
 
 
+@pytest.mark.slow
 def test_a_million_members_are_refused_at_the_limit(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar.gz", itertools.chain(itertools.repeat(header() * 1000, 1000), [END]))
     assert "more than 1,000 members" in refusal(lambda: read_tar(path))
@@ -277,6 +279,7 @@ def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
     assert "the members 'a' and 'b' share bytes; do not trust this file" in refusal(lambda: read_zip(path))
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_goes_off_at_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("v.3d.txt", "w") as file:
