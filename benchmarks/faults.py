@@ -26,7 +26,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 
 from stages.mend import mend
-from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, heed_interrupts
+from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, allow_interrupts
 
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # Long enough at their work that most kills come after something was saved, not while PyTorch is imported.
@@ -87,7 +87,7 @@ def start(clone: Clone) -> subprocess.Popen[str]:
         stderr=STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_interrupts,
+        preexec_fn=allow_interrupts,
     )
 
 

@@ -26,7 +26,7 @@ STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baselin
 OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
 
 
-def heed_interrupts() -> None:
+def allow_interrupts() -> None:
     """Let SIGINT end the process that this runs in, even where a shell has its jobs in the background ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -113,5 +113,5 @@ class Clone:
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
         outputs = [path for top in OUTPUTS for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
-        outputs.append(self.folder / "report.html")
+        outputs += self.folder.glob("report.html")
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}
