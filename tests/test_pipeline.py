@@ -51,7 +51,7 @@ def test_outputs_are_the_same_bytes_in_other_surroundings(
     (tmp_path / "in a place").mkdir()
     twin = Clone(tmp_path / "in a place")
     surroundings = {"LC_ALL": "POSIX", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "4711"}
-    # which train.portable does not heed
+    # which train.portable overrides
     surroundings |= {"OMP_NUM_THREADS": "2", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "AUTO"}
     for name, value in surroundings.items():
         monkeypatch.setenv(name, value)
