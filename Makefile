@@ -5,7 +5,7 @@ BIN := .venv/bin
 DVC := $(BIN)/python -m dvc
 PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# each holds what the one before has not
+# Each file adds packages to those of the one before.
 REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt requirements-docs.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -43,8 +43,8 @@ show:
 	@for stage in prepare pretrain train test; do echo; $(DVC) metrics show metrics/$$stage.json; done
 	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; $(DVC) plots show
 
-# The text reaches the command through the environment: neither make nor the shell may expand any part of it, and make
-# expands what it exports from its own command line.
+# The text reaches the command through the environment, so that neither make nor the shell expands any part of it. `value`
+# is needed because make expands the variables of its own command line when it exports them.
 ifneq ($(origin TEXT),undefined)
 override TEXT := $(value TEXT)
 export TEXT
@@ -91,14 +91,13 @@ clean:  ## Remove the environment and all outputs; DVC's cache and your own file
 	@$(PYTHON) stages/clean.py
 	@rm -rf .venv site
 
-# The files .run, .dev and .docs say what is installed, and are written last. The folder .venv proves nothing: making it
-# may have been stopped, its Python may be gone. So WHOLE asks its Python for pip's RECORD, the last file that making it
-# writes.
-# .run holds the place where .venv was made, since the commands in .venv/bin work only as long as that leads to it.
+# .run, .dev and .docs are written once their requirements are installed. The folder .venv alone proves nothing: its creation may
+# have been interrupted, or its Python removed. WHOLE therefore looks for pip's RECORD, the last file of a new environment.
+# .run holds the path at which .venv was created, since the commands in .venv/bin work only there.
 WHOLE := $(shell $(BIN)/python -Ic 'import importlib.metadata as m, sys; sys.exit(not m.files("pip"))' < /dev/null 2> /dev/null && \
 	{ [ ! -s $(BIN)/.run ] || [ "$$(cat $(BIN)/.run)/bin/.run" -ef $(BIN)/.run ]; } && echo yes)
 
-# Python is not to be that of the .venv which is made, and what a link leads to is not ours to delete.
+# Never create .venv with its own Python, and never delete what a link points to.
 define CREATE
 PATH=$${PATH//"$(CURDIR)/$(BIN):"/}; \
 $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2> /dev/null || { \
@@ -120,13 +119,13 @@ said=$$({ $(PYTHON) -m venv --clear --without-pip "$$place" && $(BIN)/python -m 
 	echo "error: .venv: $$cause" >&2; exit 1; }
 endef
 
-# Of a package, too, RECORD is written last. Without it pip was stopped there, but would take the package for installed.
+# pip writes a package's RECORD last. A package without one is half installed, and pip would take it for whole.
 define INSTALL
 [ -L .venv ] || for info in .venv/lib/python3*/site-packages/*.dist-info; do [ -e "$$info/RECORD" ] || rm -rf "$$info"; done; \
 $(PIP) install --quiet
 endef
 
-# What experiments of DVC start from. Anything else that is wrong with git, DVC says itself.
+# DVC's experiments start from a commit. DVC itself reports anything else that is wrong with git.
 define HAS_COMMIT
 git rev-parse --verify --quiet HEAD > /dev/null; [ $$? != 1 ] || { \
 	echo 'error: DVC runs an experiment from a commit, and there is none: git add . && git commit -m Start' >&2; exit 1; }

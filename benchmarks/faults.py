@@ -26,7 +26,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 
 from stages.repair import repair
-from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, heed_interrupts
+from tests.clone import OUTPUTS, RESUMED, STAGES, Clone, allow_interrupts
 
 KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # Long enough at their work that most kills come after something was saved, not while PyTorch is imported.
@@ -67,14 +67,12 @@ def campaign(clone: Clone, rounds: int, seed: int) -> int:
 
 
 def clear(clone: Clone, stage: str) -> None:
-    """Remove all outputs, and what DVC would restore a stage's outputs from; DVC restores those of the other stages."""
+    """Remove all outputs, and let DVC restore those of every other stage."""
     for name in (*OUTPUTS, ".dvc/tmp"):
         shutil.rmtree(clone.folder / name, ignore_errors=True)
     for name in ("report.html", "dvc.lock"):
         (clone.folder / name).unlink(missing_ok=True)
-    for record in [path for path in (clone.folder / ".dvc/cache/runs").rglob("*") if path.is_file()]:
-        if f"python -m stages.{stage}\n" in record.read_text(encoding="utf-8"):
-            shutil.rmtree(record.parent)
+    clone.forget(stage)
 
 
 def start(clone: Clone) -> subprocess.Popen[str]:
@@ -89,7 +87,7 @@ def start(clone: Clone) -> subprocess.Popen[str]:
         stderr=STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_interrupts,
+        preexec_fn=allow_interrupts,
     )
 
 

@@ -26,7 +26,7 @@ STAGES = ["download_corpus", "download_vectors", "prepare", "pretrain", "baselin
 OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
 
 
-def heed_interrupts() -> None:
+def allow_interrupts() -> None:
     """Let SIGINT end the process that this runs in, even where a shell has its jobs in the background ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -92,10 +92,19 @@ class Clone:
         return set(re.findall(r"^(\w+):$", self.dvc("status"), re.MULTILINE))
 
     def run_stages(self, *stages: str) -> None:
-        """Run stages in this process: without DVC, and without the seconds that importing PyTorch takes each time."""
+        """Run stages in this process: without DVC, and without the seconds that importing PyTorch takes each time.
+
+        The instruction sets of `train.portable` are not set, so that outputs differ in some bits from those of DVC.
+        """
         with chdir(self.folder):
             for stage in stages:
                 getattr(importlib.import_module(f"stages.{stage}"), stage)(read_params())
+
+    def forget(self, stage: str) -> None:
+        """Remove the records by which DVC restores the outputs of a stage instead of running it."""
+        for record in [path for path in (self.folder / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()]:
+            if f"python -m stages.{stage}\n" in record.read_text(encoding="utf-8"):
+                shutil.rmtree(record.parent)
 
     def metrics(self, name: str) -> dict[str, float]:
         figures: dict[str, float] = json.loads((self.folder / "metrics" / f"{name}.json").read_text())
@@ -104,5 +113,5 @@ class Clone:
     def digests(self) -> dict[str, str]:
         """Return the sha256 of every output and metric."""
         outputs = [path for top in OUTPUTS for path in sorted((self.folder / top).rglob("*")) if path.is_file()]
-        outputs.append(self.folder / "report.html")
+        outputs += self.folder.glob("report.html")
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in outputs}

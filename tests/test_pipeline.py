@@ -52,7 +52,7 @@ def test_outputs_are_the_same_bytes_in_other_surroundings(
     (tmp_path / "in a place").mkdir()
     twin = Clone(tmp_path / "in a place")
     surroundings = {"LC_ALL": "POSIX", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "4711"}
-    # which train.portable does not heed
+    # which train.portable overrides
     surroundings |= {"OMP_NUM_THREADS": "2", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "AUTO"}
     for name, value in surroundings.items():
         monkeypatch.setenv(name, value)
@@ -199,7 +199,7 @@ def test_language_models_and_a_refit_run_what_they_touch(sample: Clone) -> None:
     before = sample.digests()[BASELINE]
     sample.set_parameters("pretrain.enabled=true", "train.refit=true", "train.virtual=0.5")
     assert sample.stale_stages() == {"baseline", "pretrain", "train", "report"}
-    sample.run_stages("baseline")
+    sample.run(sys.executable, "-m", "stages.baseline")
     assert sample.digests()[BASELINE] != before  # it learns from the same labels
     sample.experiment(*SMALL)
 
@@ -229,6 +229,7 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
 ) -> None:
     sample.experiment(*SMALL)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", sample.environment()["DVC_SITE_CACHE_DIR"])
+    monkeypatch.chdir(sample.folder)
     for module, stages in {
         "src/sentiment/storage/outputs.py": set(STAGES),
         "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
@@ -247,7 +248,7 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
         before = path.read_text()
         try:
             path.write_text(before + "# a comment\n")
-            with Repo(sample.folder) as repo:  # what `dvc status` shows
+            with Repo() as repo:  # what `dvc status` shows
                 assert set(repo.status()) == stages, module
         finally:
             path.write_text(before)

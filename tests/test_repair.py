@@ -183,7 +183,7 @@ def test_a_folder_to_which_somebody_adds_a_note_stays(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_shared", [pytest.param(False, marks=pytest.mark.campaign), True])
 def test_dvc_goes_on_where_it_was_killed_before_it_wrote_a_note(tmp_path: Path, is_shared: bool) -> None:
     (tmp_path / "clone").mkdir()
     clone = Clone(tmp_path / "clone")

@@ -275,8 +275,14 @@ WANTED = r"a folder must be laid out as split/label/\*\.txt, for instance train/
     ("files", "message"),
     [
         ([], f"custom: {WANTED} no files"),
-        (["pos/1.txt", "neg/1.txt", "README"], rf"custom: {WANTED} 2 like neg/1\.txt: move the labels' folders into one"),
-        (["b.csv", "a.csv", ".hidden.csv"], rf"custom: {WANTED} 2 like a\.csv: put all rows into one file and name that"),
+        (
+            ["pos/1.txt", "neg/1.txt", "README"],
+            rf"{WANTED} 2 like neg/1\.txt: move the labels' folders into one",
+        ),
+        (
+            ["b.csv", "a.csv", ".hidden.csv"],
+            rf"{WANTED} 2 like a\.csv: put all rows into one file and name that",
+        ),
         (["part/0.parquet", "part/1.parquet"], rf"{WANTED} 2 like part/0\.parquet: put all rows into one file"),
         (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.custom\.path\)"),
         (

@@ -185,6 +185,7 @@ def test_an_absurd_configuration_allocates_no_memory(tmp_path: Path, name: str, 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_or_a_truncation_is_detected_at_any_position(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
     path = tmp_path / "model" / WEIGHTS

@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,9 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
     assert all(torch.equal(window[-1], after[0]) for window, after in pairwise(forward))
 
 
-@pytest.mark.parametrize("softmax", SOFTMAXES)
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_a_deterministic_sequence_is_learnt_in_both_directions(cell: str, layers: int, softmax: str) -> None:
+@pytest.mark.parametrize(("shape", "cell"), combinations(list(product([1, 2], SOFTMAXES)), ["rnn", "lstm", "gru"]))
+def test_a_deterministic_sequence_is_learnt_in_both_directions(shape: tuple[int, str], cell: str) -> None:
+    layers, softmax = shape
     model = small_model(cell=cell, hidden_size=16, layers=layers, mix_directions=False)
     config = replace(CONFIG, softmax=softmax)
     epochs = list(LanguageTrainer(model, counting_reviews(60), BOUNDARY, config, CPU).train())

@@ -188,6 +188,7 @@ def zeros(count: int) -> Iterator[bytes]:
         yield bytes(1 << 20)
 
 
+@pytest.mark.slow
 def test_a_gigabyte_of_zeros_is_refused_at_the_header(tmp_path: Path) -> None:
     size = 1000 << 20
     path = write_tar(tmp_path / "a.tar.gz", itertools.chain([header(size=size)], zeros(size), [END]))
@@ -198,6 +199,7 @@ def test_a_gigabyte_of_zeros_is_refused_at_the_header(tmp_path: Path) -> None:
         assert "the text 'aclImdb/train/pos/0_9.txt' has more than" in refusal(partial(read_tar, archive, GENEROUS))
 
 
+@pytest.mark.slow
 def test_a_million_members_are_refused_at_the_limit(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar.gz", itertools.chain(itertools.repeat(header() * 1000, 1000), [END]))
     assert "more than 1,000 members" in refusal(lambda: read_tar(path))
@@ -274,6 +276,7 @@ def test_names_in_a_zip_file_are_shown_in_one_line(tmp_path: Path) -> None:
     assert line.endswith(r"it holds a\n\x1b0, a\n\x1b1, a\n\x1b2, a\n\x1b3, a\n\x1b4 and 895 more")
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_refused_at_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("v.3d.txt", "w") as file:

@@ -58,6 +58,7 @@ def tokenize(texts: list[str], rules: TokenRules) -> list[list[str]]:
     return tokens_of(tokenizer(rules).tokenize(pa.array(texts)))
 
 
+@pytest.mark.slow
 def test_tokens_equal_spacys_on_every_review() -> None:
     texts = [review.text for review in generate_reviews(4500, seed=7)] + HOSTILE
     assert tokens_of(AS_SPACY.tokenize(pa.array(texts))) == [[token.text for token in SPACY(text)] for text in texts]
