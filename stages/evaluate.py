@@ -13,7 +13,6 @@ def evaluate(params: Params) -> None:
     from sentiment.corpora.reviews import read_corpus
     from sentiment.dataset.encoded import SPLIT_DTYPES, load_encoded
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.evaluation import metrics
     from sentiment.evaluation.behaviour import read_cases, shares_passed
     from sentiment.models.attribution import gradient_by_distance
@@ -41,7 +40,7 @@ def evaluate(params: Params) -> None:
     correct, baseline_correct = (logits > 0) == labels, (probability_of["test"].numpy() > 0.5) == labels
     cases = read_cases(BEHAVIOUR)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    encoded_cases = to_tensors(encode_texts(cases.texts, vocabulary, rules))
+    encoded_cases = encode_texts(cases.texts, vocabulary, rules)
     with catch_out_of_memory("scoring the behavioural tests"):
         case_logits = predict_logits(model, encoded_cases, device).numpy()
     predicted_positive = {

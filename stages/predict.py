@@ -89,14 +89,13 @@ def check_texts(texts: Texts) -> None:
 def predict(texts: Texts, folder: Path) -> list[float]:
     """Return the probability that each text is positive, using the model in a folder."""
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.models.inference import predict_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device
 
     model = load_checkpoint(folder)
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
-    reviews = to_tensors(encode_texts(list(texts.values()), vocabulary, rules))
+    reviews = encode_texts(list(texts.values()), vocabulary, rules)
     with catch_out_of_memory("scoring the texts"):
         probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
     return probabilities

@@ -90,7 +90,6 @@ def mistakes(count: int) -> list[Mistake]:
 
     from sentiment.corpora.reviews import read_corpus
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.models.attribution import token_weights
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.report.page import Mistake, align_words
@@ -106,7 +105,7 @@ def mistakes(count: int) -> list[Mistake]:
     texts = [text_of[name] for name, *_ in wrong]
     model = load_checkpoint(MODEL)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    weights = token_weights(model, to_tensors(encode_texts(texts, vocabulary, rules)))
+    weights = token_weights(model, encode_texts(texts, vocabulary, rules))
     as_written = ReviewTokenizer(replace(rules, lower=False)).tokenize(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [

@@ -3,10 +3,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, select_reviews
+from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, save_encoded, select_reviews
 from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors, save_tensors
 from tests.conftest import random_reviews
+
+
+@pytest.mark.parametrize("lengths", [[3, 1, 2], []])
+def test_saved_reviews_are_loaded_unchanged(tmp_path: Path, lengths: list[int]) -> None:
+    reviews = random_reviews(lengths)
+    save_encoded(tmp_path / "a", reviews)
+    loaded = load_encoded(tmp_path / "a", 20)
+    assert loaded.tokens.equal(reviews.tokens)
+    assert loaded.offsets.equal(reviews.offsets)
+    assert loaded.labels.equal(reviews.labels)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sentiment.errors import InputError
-from sentiment.storage.tensors import load_tensors
+from sentiment.storage.tensors import load_tensors, save_tensors
 
 PADDING = 1  # id of the padding token, as in `vocabulary.SPECIALS`
 
@@ -39,8 +39,13 @@ class EncodedReviews:
         return EncodedReviews(self.tokens.to(device), self.offsets, self.labels)
 
 
+def save_encoded(path: Path, reviews: EncodedReviews) -> None:
+    """Write encoded reviews to a safetensors file."""
+    save_tensors(path, {"tokens": reviews.tokens, "offsets": reviews.offsets, "labels": reviews.labels})
+
+
 def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
-    """Read encoded reviews from a file written by `writer.open_encoded_writer`.
+    """Read encoded reviews from a file written by `save_encoded`.
 
     Raises InputError if the file holds anything else: token ids must be at least 0 and less than `vocabulary_size`,
     labels 1, 0 or -1.

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchtext.vocab import Vocab
 
 from sentiment.corpora.reviews import SURROGATE
+from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
@@ -62,9 +64,20 @@ def encode(tokenized: TokenizedTexts, words: pa.StringArray, pad_to: int | None 
     return encoded if pad_to is None else _pad(encoded, pad_to)
 
 
-def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> pa.ListArray:
-    """Convert N texts to vocabulary ids, N lists of int32, in the same way as the corpus."""
-    return encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
+def to_tensors(tokens: pa.ListArray | pa.ChunkedArray, labels: npt.NDArray[np.int8]) -> EncodedReviews:
+    """Convert N lists of int32 and their labels, (N,), to tensors."""
+    lengths = torch.tensor(pc.list_value_length(tokens).to_numpy(), dtype=torch.int64)
+    return EncodedReviews(
+        tokens=torch.tensor(pc.list_flatten(tokens).to_numpy()),
+        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        labels=torch.tensor(labels),
+    )
+
+
+def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> EncodedReviews:
+    """Encode N texts in the same way as the corpus; their labels are unknown."""
+    tokens = encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
+    return to_tensors(tokens, np.full(len(texts), -1, dtype=np.int8))
 
 
 def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
