@@ -81,22 +81,22 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
         assign_splits,
         count_shared_texts,
         draw_labelled,
-        read_outline,
+        read_split_inputs,
     )
     from sentiment.storage.tensors import save_tensors
 
-    outline = read_outline(CORPUS)
-    shared = count_shared_texts(outline, settings.max_shared_texts)
-    print(f"test: {shared:,} of {len(outline.test_texts):,} reviews have a text that also stands in train")
-    ties = {"text": outline.texts} | ({"group": outline.groups} if settings.split_by == "group" else {})
-    splits = assign_splits(outline.splits, outline.labels, ties, settings.validation_share, settings.seed)
+    inputs = read_split_inputs(CORPUS)
+    shared = count_shared_texts(inputs, settings.max_shared_texts)
+    print(f"test: {shared:,} of {len(inputs.test_texts):,} reviews have the same text as a training review")
+    ties = {"text": inputs.texts} | ({"group": inputs.groups} if settings.split_by == "group" else {})
+    splits = assign_splits(inputs.splits, inputs.labels, ties, settings.validation_share, settings.seed)
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(SPLITS, rows)
-    labelled = draw_labelled(outline.labels[rows["train"].numpy()], settings.labels, settings.seed)
+    labelled = draw_labelled(inputs.labels[rows["train"].numpy()], settings.labels, settings.seed)
     save_tensors(LABELLED, {"train": torch.from_numpy(labelled)})
     sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
     sizes |= {"labels": len(labelled), "test_texts_in_train": shared}
-    return splits, outline.labels, sizes
+    return splits, inputs.labels, sizes
 
 
 def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers) -> tuple[Vocab, int]:

@@ -72,7 +72,7 @@ BROKEN = [
         f"  seed: 0x{'f' * 9000}  ",
         "less than 9223372036854775808; got a number of thousands of digits",
     ),
-    ("cell: lstm", "cell: !!int lstm", "a value does not fit its type: ValueError(\"invalid literal for int()"),
+    ("cell: lstm", "cell: !!int lstm", 'a value does not fit its type: ValueError("invalid literal for int()'),
     ("cell: lstm", "cell: !!python/name:os.system", "could not determine a constructor for the tag"),
     ("cell: lstm", "cell: -_", "a value does not fit its type: ValueError"),
     ("cell: lstm", "cell: !!omap [{a: 1}, {a: 2}]", "a value does not fit its type: AssertionError()"),
