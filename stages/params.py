@@ -232,7 +232,8 @@ class Params(Section):
             raise ValueError(f"pretrain.layers must be at most model.layers, {model.layers}; got {layers}")
         if self.pretrain.enabled and layers > 1 and model.bidirectional and model.mix_directions:
             raise ValueError(
-                f"pretrain.layers must be 1 if model.mix_directions is true; got {layers}; set model.mix_directions to false"
+                f"pretrain.layers must be 1 if model.mix_directions is true; got {layers}; "
+                "set model.mix_directions to false"
             )
         return self
 

@@ -142,7 +142,7 @@ def test_a_vocabulary_of_another_size_than_the_model_is_refused(tmp_path: Path, 
     save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
     assert load_vocabulary(tmp_path / "vocabulary.json", 5)[0].itos == vocabulary.itos
     for size in (4, 6):
-        with pytest.raises(InputError, match=rf"must hold {size} words, as many as the model has weights for; got 5"):
+        with pytest.raises(InputError, match=rf"must have {size} words, like the model; got 5"):
             load_vocabulary(tmp_path / "vocabulary.json", size)
 
 
@@ -159,8 +159,8 @@ def test_a_file_that_is_not_a_vocabulary_is_refused(tmp_path: Path, content: str
     ("counts", "changes", "message"),
     [
         ([], {}, r"counts must be an object; got \[\]"),
-        ({"<pad>": 1}, {}, "'<pad>' is no token of a text"),
-        ({"\ud800": 1}, {}, "is no token of a text"),
+        ({"<pad>": 1}, {}, "'<pad>' cannot be a token of a text"),
+        ({"\ud800": 1}, {}, "cannot be a token of a text"),
         ({"a": 0}, {}, "the count of 'a' must be a whole number of 1 or more; got 0"),
         ({"a": True}, {}, "must be a whole number of 1 or more; got True"),
         ({"a": float("inf")}, {}, "must be a whole number of 1 or more; got inf"),

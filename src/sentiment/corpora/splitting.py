@@ -16,12 +16,12 @@ from sentiment.errors import InputError
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
 TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
 
-# For each split that is drawn: the parameter for its share, and the parameter that decides whether groups stay together.
+# For each split that is drawn: the parameter for its share, and the parameter that keeps groups together.
 PARAMETERS = {
     "test": ("download.custom.test_share", "download.custom.group_column"),
     "validation": ("prepare.validation_share", "prepare.split_by"),
 }
-# Limit on the ratio between the reviews drawn and requested; 2 changes the standard error of a metric by a factor of 1.4.
+# Limit on the ratio of reviews drawn and requested; 2 changes the standard error of a metric by a factor of 1.4.
 MAX_SHARE_FACTOR = 2
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None

@@ -1,6 +1,6 @@
 """The vocabulary, a torchtext `Vocab`: the tokens that the model knows, their ids and their initial vectors.
 
-No other module of the project imports torchtext. Release 0.6 has the API that the tutorials use.
+No other module imports torchtext, an archived package. Release 0.6 has the API that many tutorials use.
 """
 
 from collections import Counter
@@ -43,9 +43,9 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
     rank = min(max_size, len(counts))
     least = np.partition(frequencies, -rank)[-rank]
-    # torchtext sorts and stores every token it is given, so leave out those too rare to be kept.
-    likely = Counter({token: count for token, count in counts.items() if count >= least})
-    return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    # torchtext sorts and stores every token, so leave out the tokens that are too rare to be kept.
+    candidates = Counter({token: count for token, count in counts.items() if count >= least})
+    return Vocab(candidates, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
 def vocabulary_words(vocabulary: Vocab) -> pa.StringArray:
@@ -56,8 +56,7 @@ def vocabulary_words(vocabulary: Vocab) -> pa.StringArray:
 def encode(tokenized: TokenizedTexts, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
     """Convert the tokenized tokens of N reviews to vocabulary ids, N lists of int32.
 
-    With `pad_to`, shorter reviews are padded to that many tokens, and the model reads the padding as part of the
-    review.
+    With `pad_to`, shorter reviews are padded to that many tokens; the model reads this padding like any other token.
     """
     ids = pc.index_in(tokenized.types, words).fill_null(SPECIALS.index(UNKNOWN))
     encoded = pa.ListArray.from_arrays(tokenized.ids.offsets, ids.take(tokenized.ids.values))
@@ -80,10 +79,10 @@ def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> Enco
     return to_tensors(tokens, np.full(len(texts), -1, dtype=np.int8))
 
 
-def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
+def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
     lengths = pc.list_value_length(encoded).to_numpy()
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(np.maximum(lengths, least), out=offsets[1:])
+    np.cumsum(np.maximum(lengths, min_length), out=offsets[1:])
     ids = np.full(offsets[-1], SPECIALS.index(PADDING), dtype=np.int32)
     first = np.cumsum(lengths) - lengths  # start of each review before padding
     ids[np.arange(lengths.sum()) + np.repeat(offsets[:-1] - first, lengths)] = encoded.flatten().to_numpy()
@@ -91,9 +90,9 @@ def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
 
 
 def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
-    """Return the embedding matrix, (V, E) float32: known words from `vectors`, others from a normal distribution.
+    """Return the embedding matrix, (V, E) float32: words without a vector get one from a normal distribution.
 
-    The padding row is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
+    The row of the padding token is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
     set.
     """
     rows = {word: row for row, word in enumerate(vectors.words)}
@@ -109,8 +108,8 @@ def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float
 def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
     """Return the share of vocabulary types, and of the fitted text's tokens, that have a pretrained vector.
 
-    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary count
-    as tokens without a vector.
+    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary have
+    no vector.
     """
     types = vocabulary.itos[len(SPECIALS) :]
     covered = set(vectors.words)
@@ -127,8 +126,8 @@ def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
 def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
     """Read a vocabulary written by `save_vocabulary`; the counts alone determine the ids.
 
-    `size` is V, the number of words for which a model has weights, including the special tokens; None accepts any
-    number. Raises InputError if the number of words differs from `size`, or if the file holds anything else.
+    `size` is V of the model, with the special tokens; None accepts any number of words. Raises InputError if the number
+    of words differs from `size`, or if the file is not a vocabulary.
     """
     saved = read_json(path, "a vocabulary", {"counts", "rules"})
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
@@ -136,7 +135,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
         raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {abbreviated(counts)}")
     for token, count in counts.items():
         if token in SPECIALS or SURROGATE.search(token):
-            raise InputError(f"{path}: is not a vocabulary: {abbreviated(token)} is no token of a text")
+            raise InputError(f"{path}: is not a vocabulary: {abbreviated(token)} cannot be a token of a text")
         if type(count) is not int or count < 1:  # bool is a subclass of int
             raise InputError(
                 f"{path}: is not a vocabulary: the count of {abbreviated(token)} must be a whole number of 1 or more; "
@@ -145,7 +144,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
     words = len(counts) + len(SPECIALS)
     if size is not None and words != size:
         raise InputError(
-            f"{path}: must hold {size:,} words, as many as the model has weights for; got {words:,}; "
-            "fetch the model's folder again or train the model again"
+            f"{path}: must have {size:,} words, like the model; got {words:,}; "
+            "restore the model's folder or train the model again"
         )
     return Vocab(Counter(counts), specials=SPECIALS), rules
