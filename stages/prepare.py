@@ -1,8 +1,8 @@
 """Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors.
 
-The corpus is read in three passes, in batches of reviews: to split the corpus, to count the training tokens, and to
-encode all reviews. The vocabulary is known before the third and longest pass, so its vectors are read in parallel with
-that pass, and no pass keeps texts in memory.
+The corpus is read three times, in batches of reviews: to split it, to count the training tokens, and to encode all
+reviews. The vocabulary is known before the third and longest pass, so its vectors are read at the same time, and no
+pass keeps texts in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def prepare(params: Params) -> None:
     from sentiment.text.glove import read_vectors
     from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
-    pa.set_memory_pool(pa.system_memory_pool())  # the default memory pool retains 40 MB more
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's default memory pool keeps 40 MB more
     settings, limits = params.prepare, Limits(**params.download.limits.model_dump())
     splits, labels, sizes = split_reviews(settings)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
@@ -65,14 +65,14 @@ def prepare(params: Params) -> None:
         write_json(path, figures)
     print(
         f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['labels']:,} of {sizes['train_reviews']:,} training reviews with their labels"
+        f"tokens have a vector; {sizes['labels']:,} of {sizes['train_reviews']:,} training labels used"
     )
 
 
 def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
     """Hold out the validation split, draw the training reviews whose labels are used, and write the rows of each split.
 
-    Returns the split and the label of each of N reviews, (N,) int8 each, and the counts of reviews for the metrics.
+    Returns the split and the label of each review, (N,) int8 each, and the numbers of reviews for the metrics.
     """
     import torch
 
@@ -121,7 +121,10 @@ def count_tokens(settings: Prepare, tokenizer: ReviewTokenizer, splits: Numbers)
 def encode_reviews(
     tokenizer: ReviewTokenizer, vocabulary: Vocab, pad_to: int | None, splits: Numbers, labels: Numbers
 ) -> None:
-    """Write the token ids and labels of each split, (N,) each; all token ids wait in memory, 110 MB for IMDb."""
+    """Write the token ids and labels of each split; `splits` and `labels` are (N,).
+
+    All token ids are kept in memory until the end, 110 MB for IMDb.
+    """
     import numpy as np
     import pyarrow as pa
     from tqdm import tqdm

@@ -47,8 +47,8 @@ def save_encoded(path: Path, reviews: EncodedReviews) -> None:
 def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
     """Read encoded reviews from a file written by `save_encoded`.
 
-    Raises InputError if the tensors do not fit together, a token id is not below `vocabulary_size`, or a label is not 1,
-    0 or -1. A file of another vocabulary thus gives one line, and not a failed assertion on the GPU.
+    Raises InputError if the tensors do not fit together, a token id is not below `vocabulary_size`, or a label is not
+    1, 0 or -1. Without this check, a file of another vocabulary would end in a failed assertion on the GPU.
     """
     tensors = load_tensors(path, {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8})
     for name, tensor in tensors.items():

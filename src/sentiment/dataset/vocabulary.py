@@ -92,8 +92,8 @@ def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
 def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
     """Return the embedding matrix, (V, E) float32: words without a vector get one from a normal distribution.
 
-    The row of the padding token is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
-    set.
+    The row of the padding token is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's
+    instruction set.
     """
     rows = {word: row for row, word in enumerate(vectors.words)}
     row_of = np.array([rows.get(word, -1) for word in vocabulary.itos])

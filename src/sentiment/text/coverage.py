@@ -77,10 +77,10 @@ def _find_cause(
     matches: list[dict[str, str]] = [{} for _ in REPAIRS]  # from the normalized spelling to the file's spelling
     first: list[str] = []
     rows = unreadable = 0
-    for row in read_words(path, dimension, limits):
+    for encoded in read_words(path, dimension, limits):
         rows += 1
         try:
-            word = row.decode()
+            word = encoded.decode()
         except UnicodeDecodeError:
             unreadable += 1
             continue
@@ -95,8 +95,11 @@ def _find_cause(
         share = _share(words, {word for word in words if repair.spell_alike(word) in matched})
         examples = [word for word in without if repair.spell_alike(word) in matched]
         if examples and share >= min(least, ENOUGH):
-            example = f"{abbreviated(matched[repair.spell_alike(examples[0])])} instead of the text's {abbreviated(examples[0])}"
-            return f"likely cause: {repair.cause} ({example}); with equal spelling {share:.1%} would have a vector; {repair.advice}"
+            spelling, word = matched[repair.spell_alike(examples[0])], examples[0]
+            return (
+                f"likely cause: {repair.cause} ({abbreviated(spelling)} instead of the text's {abbreviated(word)}); "
+                f"with equal spelling {share:.1%} would have a vector; {repair.advice}"
+            )
     beginning = ", ".join(map(abbreviated, first)) or "no text"
     frequent = ", ".join(map(abbreviated, without[:SHOWN_WORDS]))
     return (
