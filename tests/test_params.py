@@ -27,7 +27,7 @@ from stages.params import parse_yaml, read_params
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PRETRAINING = TEXT[TEXT.index("  enabled: false") : TEXT.index("  softmax:")]
-RATE = "learning_rate: 0.001      # Adam's, above 0 and at most 1"  # of train; that of pretrain has another comment
+RATE = "learning_rate: 0.001"  # of train; pretrain has another rate
 
 BROKEN = [
     ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
@@ -53,7 +53,7 @@ BROKEN = [
     ),
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
-    ("  seed: 1234                # integer, of the split", "  seed: -1  #", "prepare.seed must be greater than or"),
+    ("  seed: 1234                # integer, 0 or more; for drawing validation", "  seed: -1  #", "prepare.seed must be greater than or"),
     ("  epochs: 12 ", "  epochs: 12\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     (
