@@ -47,11 +47,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends in a space"),
         (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
-        (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed by gzip; unpack it, with gunzip"),
+        (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed with gzip; unpack it with gunzip"),
         (zipped({"vec/": b""}), ": must hold one file, or one member named"),
         (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is binary and must be text"),
         (b"PK\x03\x04", ": the zip file is damaged or truncated"),
-        (b"", ": holds no vectors"),
+        (b"", ": contains no vectors"),
     ],
 )
 def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path, content: bytes, cause: str) -> None:

@@ -53,7 +53,11 @@ BROKEN = [
     ),
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
-    ("  seed: 1234                # integer, 0 or more; for drawing validation", "  seed: -1  #", "prepare.seed must be greater than or"),
+    (
+        "  seed: 1234                # integer, 0 or more; for drawing validation",
+        "  seed: -1  #",
+        "prepare.seed must be greater than or",
+    ),
     ("  epochs: 12 ", "  epochs: 12\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     (

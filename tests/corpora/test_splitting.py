@@ -110,7 +110,7 @@ def test_a_share_that_ties_do_not_allow_is_refused(labels: list[int], ties: dict
         assign_splits(np.zeros(8, dtype=np.int8), np.array(labels, dtype=np.int8), ties, 0.3, 0)
 
 
-# Groups of sizes, half of each label, and the share asked for.
+# The sizes of groups with equally many reviews of both labels, and the requested share.
 @pytest.mark.parametrize(
     ("sizes", "share", "least", "greatest"),
     [

@@ -33,5 +33,7 @@ def test_shares_match_a_hand_calculation() -> None:
 def test_a_file_that_holds_no_cases_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "cases.csv"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match=r"cases\.csv: must be CSV with the columns capability, label \(one of neg, pos\)"):
+    with pytest.raises(
+        InputError, match=r"cases\.csv: must be CSV with the columns capability, label \(one of neg, pos\)"
+    ):
         read_cases(path)

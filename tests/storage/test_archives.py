@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sentiment.errors import InputError
 from sentiment.storage.archives import HEADER_BYTES, TEXT_BYTES, Limits, tar_texts, zip_blocks, zip_names
-from sentiment.text.glove import LINE_BYTES, read_vectors
+from sentiment.text.glove import MAX_LINE_BYTES, read_vectors
 from tests.conftest import LIMITS
 
 END = bytes(2 * tarfile.BLOCKSIZE)
@@ -300,7 +300,7 @@ def test_a_directory_without_end_is_refused(tmp_path: Path) -> None:
 def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_bytes(b"x" * (200 << 20))
-    line = f"vectors.txt: a line has more than {LINE_BYTES:,} bytes; it must be a word and its numbers"
+    line = f"vectors.txt: a line has more than {MAX_LINE_BYTES:,} bytes; it must be a word and its numbers"
     assert line in refusal(lambda: read_vectors(path, 3, [], LIMITS))
 
 
