@@ -26,7 +26,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def fetching(path: Path, sha256: str | None = None) -> Params:
-    """Return parameters that name a local file of vectors."""
+    """Return parameters with the URL of a local file of vectors."""
     params = read_params(ROOT / "params.yaml")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
     vectors = params.download.vectors.model_copy(update={"url": path.as_uri(), "sha256": sha256})
@@ -36,7 +36,7 @@ def fetching(path: Path, sha256: str | None = None) -> Params:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the path of the user's file, in another folder than the one that the stage runs in."""
+    """Return the path of the user's file, outside the folder in which the stage runs."""
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
     return tmp_path / "mine.vec"
@@ -45,11 +45,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends in a space"),
+        (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends with a space"),
         (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
         (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed with gzip; unpack it with gunzip"),
-        (zipped({"vec/": b""}), ": must hold one file, or one member named"),
-        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is binary and must be text"),
+        (zipped({"vec/": b""}), ": must contain one file, or one file named"),
+        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is a binary file; it must be text"),
         (b"PK\x03\x04", ": the zip file is damaged or truncated"),
         (b"", ": contains no vectors"),
     ],
