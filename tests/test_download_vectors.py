@@ -1,4 +1,4 @@
-"""The stage that fetches vectors looks at their beginning, so that DVC does not cache a file that cannot be read."""
+"""The download_vectors stage checks the first rows of a file, so that DVC caches no unreadable file."""
 
 import gzip
 import hashlib
@@ -54,7 +54,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"", ": contains no vectors"),
     ],
 )
-def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path, content: bytes, cause: str) -> None:
+def test_an_unreadable_file_is_refused_with_the_parameter_and_the_url(source: Path, content: bytes, cause: str) -> None:
     source.write_bytes(content)
     with pytest.raises(InputError, match=f"^download.vectors.url {source.as_uri()}{cause}"):
         download_vectors(fetching(source))
@@ -63,19 +63,19 @@ def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path,
 
 
 @pytest.mark.parametrize("dimension", [50, 300])
-def test_a_good_file_is_taken_whatever_its_dimension(source: Path, dimension: int) -> None:
+def test_vectors_of_any_dimension_are_accepted(source: Path, dimension: int) -> None:
     download_vectors(fetching(write_glove(source, dimension)))
     assert VECTORS.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("other", ["vec/", "__MACOSX/._glove.txt"])
-def test_a_zip_file_with_one_text_is_taken(source: Path, other: str) -> None:
+def test_a_zip_file_with_one_text_is_accepted(source: Path, other: str) -> None:
     source.write_bytes(zipped({"vec/glove.txt": b"the 1 2 3\n", other: b"the 1 2 3\n"[: not other.endswith("/")]}))
     download_vectors(fetching(source))
     assert VECTORS.read_bytes() == source.read_bytes()
 
 
-def test_another_checksum_names_the_parameter_and_leaves_the_users_file(source: Path) -> None:
+def test_a_wrong_checksum_is_reported_and_the_users_file_is_kept(source: Path) -> None:
     source.write_bytes(b"the 1 2 3\n")
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=f"your file is untouched.*set download.vectors.sha256: {found}$"):
