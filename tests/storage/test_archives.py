@@ -257,7 +257,7 @@ def test_a_name_in_a_zip_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
 def test_names_in_a_zip_file_are_shown_in_one_line(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {f"a\n\x1b{number}": b"" for number in range(900)})
     line = refusal(lambda: read_vectors(path, 3, [], LIMITS))
-    assert line.endswith(r"it holds a\n\x1b0, a\n\x1b1, a\n\x1b2, a\n\x1b3, a\n\x1b4 and 895 more")
+    assert line.endswith(r"it contains a\n\x1b0, a\n\x1b1, a\n\x1b2, a\n\x1b3, a\n\x1b4 and 895 more")
 
 
 def test_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_directory_without_end_is_refused(tmp_path: Path) -> None:
 def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_bytes(b"x" * (200 << 20))
-    line = f"vectors.txt: a line has more than {MAX_LINE_BYTES:,} bytes; it must be a word and its numbers"
+    line = f"vectors.txt: a line has more than {MAX_LINE_BYTES:,} bytes; each line must be a word and its numbers"
     assert line in refusal(lambda: read_vectors(path, 3, [], LIMITS))
 
 
