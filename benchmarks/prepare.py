@@ -85,7 +85,7 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     from safetensors.torch import load_file
 
     from sentiment.corpora.reviews import read_batches
-    from sentiment.corpora.splitting import read_outline  # noqa: F401
+    from sentiment.corpora.splitting import read_split_inputs  # noqa: F401
     from sentiment.dataset import encoded  # noqa: F401
     from sentiment.dataset.vocabulary import load_vocabulary
     from sentiment.storage.archives import Limits

@@ -1,4 +1,4 @@
-"""Compare the experiments that DVC recorded on this commit, in a table and a plot.
+"""Compare the experiments that DVC ran on this commit, in a table and a plot.
 
     python -m experiments.compare ladder
 
@@ -23,7 +23,7 @@ from sentiment.storage.outputs import atomic_output
 from stages.run import one_line_errors
 
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00")  # Okabe and Ito's
-DASHES = ("-", "--", ":", "-.")  # the next one once the colours are used up
+DASHES = ("-", "--", ":", "-.")  # the next style when all colours are used
 
 
 class Run(NamedTuple):
@@ -37,16 +37,16 @@ class Run(NamedTuple):
 
 
 def compare(name: str) -> None:
-    """Write a table, and a plot of the validation loss by epoch."""
+    """Write a table of the results, and a plot of the validation loss by epoch."""
     comparison = read_comparison(name)
-    # revisions, because experiments of other commits may have the same names
+    # by revision, because experiments of other commits may have the same names
     finished = {
         shown["Experiment"]: shown["rev"] for shown in dvc.api.exp_show() if shown["State"] in (None, "Success")
     }
     runs = {row.name: read_runs(stem(name, row), finished) for row in comparison.rows}
     if not any(runs.values()):
         raise InputError(
-            f"no experiment of {name} has run on this commit; queue them with python -m experiments.enqueue"
+            f"no experiment of {name} has run on this commit; queue them with python -m experiments.enqueue {name}"
         )
     with atomic_output(FOLDER / f"{name}.md") as path:
         path.write_text(table(comparison, runs), encoding="utf-8")
@@ -55,7 +55,7 @@ def compare(name: str) -> None:
 
 
 def read_runs(name: str, revisions: dict[str | None, str]) -> list[Run]:
-    """Read the results of a row's experiments, in order of their seeds."""
+    """Read the results of a row's experiments, sorted by seed."""
     runs = []
     for experiment, revision in revisions.items():
         if match := re.fullmatch(rf"{name}-(\d+)", experiment or ""):  # the workspace and the commit have no name
@@ -83,14 +83,14 @@ def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
     for row in comparison.rows:
         done = runs[row.name]
         if comparison.is_for_choosing:
-            judged = spread([min(run.validation_losses) for run in done], ".4f")
+            criterion = spread([min(run.validation_losses) for run in done], ".4f")
         else:
-            judged = spread([run.test_accuracy for run in done])
+            criterion = spread([run.test_accuracy for run in done])
         cells = [
             row.name,
             row.adds,
             spread([run.validation_accuracy for run in done]),
-            judged,
+            criterion,
             ", ".join(str(run.best_epoch) for run in done),
             ", ".join(str(run.seed) for run in done),
         ]
@@ -99,7 +99,7 @@ def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
 
 
 def spread(values: list[float], form: str = ".2%") -> str:
-    """Format the mean and the standard deviation, as percentages or in another format."""
+    """Format the mean and the standard deviation, by default as percentages."""
     if not values:
         return "not run"
     figures = [mean(values)] if len(values) == 1 else [mean(values), stdev(values)]
@@ -107,7 +107,7 @@ def spread(values: list[float], form: str = ".2%") -> str:
 
 
 def plot(runs: dict[str, list[Run]]) -> Figure:
-    """Figure the validation loss by epoch: a line through the means over the seeds, with their range shaded."""
+    """Plot the validation loss by epoch: a line through the means over the seeds, with their range shaded."""
     figure = Figure(figsize=(8, 4.5), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (name, done) in enumerate(runs.items()):
@@ -126,6 +126,6 @@ def plot(runs: dict[str, list[Run]]) -> Figure:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=compare.__doc__)
-    parser.add_argument("comparison", help="a name: of experiments/ladder.yaml it is ladder")
+    parser.add_argument("comparison", help="the name of a file in experiments without .yaml, for example ladder")
     with one_line_errors():
         compare(parser.parse_args().comparison)

@@ -1,4 +1,4 @@
-"""Queue the experiments of a comparison, each row with each seed, except those that have run or are queued.
+"""Queue the experiments of a comparison, each row with each seed, except experiments that have run or are queued.
 
     python -m experiments.enqueue ladder --seeds 1 2 3
     dvc exp run --run-all
@@ -23,12 +23,12 @@ from stages.run import one_line_errors
 
 
 def enqueue(comparison: str, seeds: list[int]) -> None:
-    """Queue what is missing, all rows with the first seed before any with the next."""
+    """Queue the missing experiments: all rows with the first seed, then all rows with the next."""
     rows = read_comparison(comparison).rows
     # DVC identifies an experiment by commit and name, so the commit must contain everything that runs.
     sources = ["dvc.yaml", "params.yaml", "versions.yaml", "src", "stages", str(FOLDER / f"{comparison}.yaml")]
-    # Each experiment runs in its own folder, to which DVC copies tracked files only; without the user's file, DVC would
-    # fail with nothing but "[Errno 2]".
+    # Each experiment runs in its own folder, to which DVC copies only tracked files. Without the user's file, DVC would
+    # fail with just "[Errno 2]".
     custom = Path(read_params().download.custom.path)
     if custom.resolve().is_relative_to(Path.cwd()):
         sources.append(str(custom))
@@ -37,12 +37,12 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
         raise InputError(
             f"experiments start from a commit; commit these files first: {', '.join(status.stdout.split()[1::2])}"
         )
-    there = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] != "Failed"}
+    existing = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] != "Failed"}
     for seed in seeds:
         for row in rows:
             name = f"{stem(comparison, row)}-{seed}"
-            if name in there:
-                print(f"{name} is already there")
+            if name in existing:
+                print(f"{name} exists")
                 continue
             changes = row.changes | {"train.seed": seed}
             settings = [word for key, value in changes.items() for word in ("-S", f"{key}={json.dumps(value)}")]
@@ -52,7 +52,7 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.enqueue", description=enqueue.__doc__)
-    parser.add_argument("comparison", help="a name: of experiments/ladder.yaml it is ladder")
+    parser.add_argument("comparison", help="the name of a file in experiments without .yaml, for example ladder")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments = parser.parse_args()
     with one_line_errors():

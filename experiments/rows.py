@@ -1,4 +1,4 @@
-"""The YAML files of comparisons, and the names of their experiments."""
+"""Read the YAML files of comparisons, and name their experiments."""
 
 import re
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Comparison:
     """Configurations to compare."""
 
     rows: list[Row]
-    is_for_choosing: bool  # hides test results: a test set used to choose a model no longer gives a fair estimate
+    is_for_choosing: bool  # hides test results: a test set that chose a model no longer gives a fair estimate
 
 
 def read_comparison(name: str) -> Comparison:
-    """Read `experiments/<name>.yaml`, which has the format of `experiments/ladder.yaml` or `choices.yaml`.
+    """Read `experiments/<name>.yaml`, in the format of `experiments/ladder.yaml` or `choices.yaml`.
 
     A row starts from the changes of `every_row`, or from those of the earlier row that `like` names, and adds its own
     changes. Raises InputError if the file is missing or holds anything else.
@@ -48,8 +48,8 @@ def read_comparison(name: str) -> Comparison:
         return Comparison(rows, bool(content.get("for_choosing", False)))
     except (KeyError, TypeError, ValueError) as error:
         found = " ".join(str(error).split())
-        must = "must say every_row, and in rows name, adds, changes and, if any, which row above it is like"
-        raise InputError(f"{path}: {must}: {found}") from error
+        must = "must have every_row, and rows of name, adds, changes and optionally like, the name of an earlier row"
+        raise InputError(f"{path}: {must}; got {found}") from error
 
 
 def stem(comparison: str, row: Row) -> str:

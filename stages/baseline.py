@@ -1,4 +1,4 @@
-"""Fit the linear baseline, the model that a user would try first, and predict the test reviews."""
+"""Fit the linear baseline, a model to try before any network, and predict the test reviews."""
 
 from stages.params import Params
 from stages.paths import BASELINE, BEHAVIOUR, CORPUS, LABELLED, SPLITS
@@ -17,14 +17,14 @@ def baseline(params: Params) -> None:
     from sentiment.storage.tensors import load_tensors, save_tensors
 
     rows = {split: numbers.tolist() for split, numbers in load_tensors(SPLITS, SPLIT_DTYPES).items()}
-    learnt = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
+    fitted = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
     if params.train.refit:
-        learnt += rows["validation"]
+        fitted += rows["validation"]
     corpus = read_corpus(CORPUS, ["label", "text"])
     cases = read_cases(BEHAVIOUR)
     probabilities = predict_baseline(
-        texts=[corpus["text"][row] for row in learnt],
-        labels=np.array([corpus["label"][row] for row in learnt], dtype=np.int8),
+        texts=[corpus["text"][row] for row in fitted],
+        labels=np.array([corpus["label"][row] for row in fitted], dtype=np.int8),
         new_texts=[corpus["text"][row] for row in rows["test"]] + cases.texts,
         inverse_penalty=params.baseline.inverse_penalty,
     )

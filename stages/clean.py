@@ -1,4 +1,4 @@
-"""Remove the files that the pipeline wrote and no others, since users keep their own files in the same folders.
+"""Remove only the files that the pipeline wrote, since users keep their own files in the same folders.
 
 python stages/clean.py
 
@@ -50,17 +50,17 @@ def clean(root: Path) -> "list[Path]":
                 path.unlink()
             elif path.suffix == ".partial":
                 shutil.rmtree(path)
-    stay = []
+    kept = []
     for folder in FOLDERS:
         for path in sorted([root / folder, *(root / folder).rglob("*")], reverse=True):
             if path.is_symlink() or not path.is_dir():
-                stay += [path] if path.exists() else []
+                kept += [path] if path.exists() else []
             elif not any(path.iterdir()):
                 path.rmdir()
-    return stay
+    return kept
 
 
 if __name__ == "__main__":
     if files := clean(Path()):
-        few, more = [ascii(str(path))[1:-1] for path in files[:5]], len(files) - 5
-        print(f"kept, since the pipeline did not write them: {', '.join(few)}{f' and {more} more' if more > 0 else ''}")
+        shown, more = [ascii(str(path))[1:-1] for path in files[:5]], len(files) - 5
+        print(f"kept; the pipeline did not write {', '.join(shown)}{f' and {more} more' if more > 0 else ''}")

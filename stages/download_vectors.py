@@ -8,7 +8,7 @@ from stages.run import run
 def download_vectors(params: Params) -> None:
     """Generate vectors for the embedded corpus, or download published vectors for any other corpus.
 
-    Checks the first rows of a downloaded file, so that DVC does not cache a file that `prepare` cannot read.
+    Checks the first rows of a downloaded file, so that DVC caches no file that `prepare` cannot read.
     """
     from sentiment.corpora.synthetic import write_vectors
     from sentiment.download.fetch import fetch

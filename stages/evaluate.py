@@ -61,14 +61,13 @@ def score(model: Classifier, reviews: EncodedReviews, cases: Cases) -> Scores:
     import torch
 
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.models.checkpoint import VOCABULARY_NAME
     from sentiment.models.inference import predict_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device
     from sentiment.storage.tensors import load_tensors
 
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    encoded_cases = to_tensors(encode_texts(cases.texts, vocabulary, rules))
+    encoded_cases = encode_texts(cases.texts, vocabulary, rules)
     device = choose_device()
     with catch_out_of_memory("scoring the test reviews"):
         logits, case_logits = (

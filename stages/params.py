@@ -10,21 +10,16 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer, ComposerError
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
-from ruamel.yaml.events import AliasEvent
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from sentiment.errors import InputError, abbreviated
 
 PARAMS = Path("params.yaml")
-MAX_DEPTH = 10  # levels of nesting; this project's file has 3
-MAX_FILE_BYTES = 1 << 16  # nine times this project's file; ruamel.yaml reads only 20 kB a second in the worst case
-VERSION = (1, 2)  # the version of YAML that DVC reads and writes
+MAX_FILE_BYTES = 1 << 16  # seven times this project's file; ruamel.yaml would take minutes for a file of data
 
-# ruamel.yaml also raises these errors for a scalar that only looks like a number, and for a tag that does not fit.
-YAML_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+# Besides its own errors, ruamel.yaml raises these for a scalar that only looks like a number or date (-_, 2026-13-01),
+# for a tag that does not fit its value (!!int many), and for a thousand nested brackets.
+VALUE_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
@@ -36,7 +31,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """Mapping in `params.yaml` that refuses unknown keys and values of a wrong type."""
+    """Section of `params.yaml` that refuses unknown keys and values of the wrong type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -74,7 +69,7 @@ class Custom(Section):
         columns = [self.text_column, self.label_column, self.split_column, self.group_column]
         named = [column for column in columns if column is not None]
         if len(set(named)) < len(named):
-            raise ValueError(f"its columns must be different ones; got {', '.join(named)}")
+            raise ValueError(f"its columns must have different names; got {', '.join(named)}")
         return self
 
 
@@ -218,7 +213,7 @@ class Report(Section):
 
 
 class Params(Section):
-    """Complete contents of `params.yaml`."""
+    """All of `params.yaml`."""
 
     download: Download
     prepare: Prepare
@@ -231,92 +226,34 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_pretrained_layers(self) -> "Params":
-        """Refuse to pretrain layers that the classifier lacks, or layers that would see the words that they predict."""
+        """Refuse to pretrain layers that the classifier lacks, and layers that would see the words they predict."""
         layers, model = self.pretrain.layers, self.model
         if self.pretrain.enabled and layers > model.layers:
             raise ValueError(f"pretrain.layers must be at most model.layers, {model.layers}; got {layers}")
         if self.pretrain.enabled and layers > 1 and model.bidirectional and model.mix_directions:
             raise ValueError(
-                f"pretrain.layers must be 1 where model.mix_directions is true; got {layers}; set that to false"
+                f"pretrain.layers must be 1 if model.mix_directions is true; got {layers}; "
+                "set model.mix_directions to false"
             )
         return self
 
 
-class _Composer(Composer):
-    """Composer that refuses aliases, deep nesting and versions of YAML other than 1.2.
-
-    Nine lines of aliases can expand to gigabytes. YAML 1.1 reads `no` as false and 010 as 8.
-    """
-
-    def __init__(self, loader: Any = None) -> None:
-        super().__init__(loader)
-        self.warn_double_anchors = False  # a repeated anchor is harmless without aliases
-
-    def compose_document(self) -> Any:
-        """Compose a document; raise ComposerError if the document declares another version of YAML."""
-        start = self.parser.peek_event()
-        if start.version not in (None, VERSION):
-            raise ComposerError(
-                problem="the file must be YAML 1.2, as DVC writes it; remove the %YAML directive",
-                problem_mark=start.start_mark,
-            )
-        return super().compose_document()
-
-    def compose_node(self, parent: Node | None, index: Node | int | None) -> Any:
-        """Compose a node; raise ComposerError, with the position, for an alias and for too deep nesting."""
-        if self.parser.check_event(AliasEvent):
-            alias = self.parser.get_event()
-            raise ComposerError(
-                problem=f"*{alias.anchor} refers to another value; write that out", problem_mark=alias.start_mark
-            )
-        if self.depth >= MAX_DEPTH:
-            raise ComposerError(problem="this is nested too deep", problem_mark=self.parser.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-
-class _Constructor(SafeConstructor):
-    """Constructor whose errors name a repeated key or a value that does not fit its tag."""
-
-    def construct_object(self, node: Any, deep: bool = True) -> object:
-        """Construct a value immediately, not in a later pass, so that an error has the position of the value."""
-        try:
-            return super().construct_object(node, deep=True)
-        except YAML_ERRORS as error:
-            found = abbreviated(node.value) if isinstance(node, ScalarNode) else f"this {node.id}"
-            raise ConstructorError(
-                problem=f"{found} is no {node.tag.rpartition(':')[2]}", problem_mark=node.start_mark
-            ) from error
-
-    def construct_mapping(self, node: Node, deep: bool = True) -> dict[Any, Any]:
-        """Construct a mapping; raise ConstructorError for a repeated key."""
-        seen: set[str] = set()
-        for key, _ in node.value if isinstance(node, MappingNode) else []:
-            if isinstance(key, ScalarNode):
-                if key.value in seen:
-                    raise ConstructorError(
-                        problem=f"the key {abbreviated(key.value)} stands twice; keep one", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
 def parse_yaml(text: str) -> Any:
-    """Parse YAML 1.2 into the same values as DVC does; raise ValueError with line and column.
+    """Parse YAML 1.2 into the same values as DVC does; raise ValueError, with line and column where they are known.
 
     DVC reads and writes params.yaml with ruamel.yaml. This function uses ruamel.yaml's pure Python parser, since not
     every machine has its C parser and errors should be the same everywhere.
     """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer, yaml.Constructor = _Composer, _Constructor
     try:
-        return yaml.load(text)
+        return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
         said = ": ".join(f"{part}{_place(mark)}" for part, mark in parts if part)
         raise ValueError(" ".join(said.split())) from error
-    except (YAMLError, *YAML_ERRORS) as error:
+    except YAMLError as error:
         raise ValueError(" ".join(str(error).replace('"<unicode string>", ', "").split())) from error
+    except VALUE_ERRORS as error:
+        raise ValueError(f"a value does not fit its type: {error!r}") from error
 
 
 def _place(mark: StreamMark | None) -> str:
@@ -324,17 +261,17 @@ def _place(mark: StreamMark | None) -> str:
 
 
 def read_params(path: Path = PARAMS) -> Params:
-    """Read and validate the parameters; raise InputError with the key, the value found and the values allowed."""
+    """Read and validate the parameters; raise InputError that names the key, the value found and the values allowed."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:
-            raise InputError(f"{path}: must be of at most {MAX_FILE_BYTES:,} bytes; is this the file that was meant?")
+            raise InputError(f"{path}: must have at most {MAX_FILE_BYTES:,} bytes; is it the right file?")
         values = parse_yaml(text.decode("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; run this from the repository's root") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 at byte {error.start}") from error
+        raise InputError(f"{path}: is not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except ValueError as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     try:
@@ -353,9 +290,9 @@ def _describe(error: ErrorDetails) -> str:
     found = error["input"]
     match error["type"]:
         case "extra_forbidden":
-            return f"{place} is not a key; those there are {', '.join(_sibling_keys(error['loc']))}"
+            return f"{place} is not a parameter; valid keys: {', '.join(_sibling_keys(error['loc']))}"
         case "missing":
-            return f"{place} is missing; every key must be given"
+            return f"{place} is missing; every parameter needs a value"
         case "literal_error":
             allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
             return f"{place} must be one of {allowed}; got {abbreviated(found)}"

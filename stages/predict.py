@@ -3,9 +3,9 @@
 python -m stages.predict "A film to forget." "I laughed, and then I cried."
 python -m stages.predict --model best < texts.txt
 
-Texts are the arguments or, without arguments, the lines of standard input, in UTF-8. For each text, one line is
-printed: the probability that the text is positive, two spaces, the text. If any text is blank or not UTF-8, the error
-names that text and no text is scored, so that lines of output and input always correspond.
+The texts are the arguments or, without arguments, the lines of standard input, in UTF-8. The command prints one line
+per text: the probability that the text is positive, two spaces, and the text. If a text is blank or not UTF-8, the
+error names it and no text is scored, so that lines of output and input always correspond.
 """
 
 import os
@@ -30,10 +30,12 @@ def main(arguments: list[str]) -> None:
     """Score the texts on the command line, or the lines of standard input if the command line has no texts."""
     parser = ArgumentParser(prog="python -m stages.predict", description="Score texts.", allow_abbrev=False)
     parser.add_argument("--model", type=Path, default=MODEL, metavar="FOLDER", help="the model's folder (%(default)s)")
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="after -- where it begins with a dash")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="a text to score; put -- before texts that begin with a dash"
+    )
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        raise InputError(f"{unknown[0]}: is no option; put -- before texts that begin with a dash")
+        raise InputError(f"{unknown[0]}: is not an option; put -- before texts that begin with a dash")
     texts = dict(read_arguments(parsed.texts) if parsed.texts else read_lines())
     check_texts(texts)
     write_rows(predict(texts, parsed.model), texts)
@@ -52,7 +54,7 @@ def read_arguments(arguments: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def read_lines() -> Iterator[tuple[str, str]]:
-    """Yield the location and text of each line of standard input, without a byte order mark; none from a terminal."""
+    """Yield the location and text of each line of standard input, without a byte order mark; nothing on a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -73,7 +75,7 @@ def check_texts(texts: Texts) -> None:
     """Raise InputError if there is no text or any text is blank."""
     if not texts:
         raise InputError(
-            "no text was given; give texts as arguments or, one a line, on standard input: "
+            "no text given; pass texts as arguments or, one per line, on standard input: "
             'echo "I would never call it dull." | make predict'
         )
     import pyarrow as pa
@@ -83,20 +85,19 @@ def check_texts(texts: Texts) -> None:
     blank = [place for place, is_blank in zip(texts, are_blank(pa.array(texts.values())), strict=True) if is_blank]
     if blank:
         more = f" (and {len(blank) - 1:,} more like it)" if len(blank) > 1 else ""
-        raise InputError(f"{blank[0]}: is blank, with no words to score{more}; remove it or give its text")
+        raise InputError(f"{blank[0]}: is blank{more}; remove it or fill in its text")
 
 
 def predict(texts: Texts, folder: Path) -> list[float]:
     """Return the probability that each text is positive, using the model in a folder."""
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.models.inference import predict_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device
 
     model = load_checkpoint(folder)
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
-    reviews = to_tensors(encode_texts(list(texts.values()), vocabulary, rules))
+    reviews = encode_texts(list(texts.values()), vocabulary, rules)
     with catch_out_of_memory("scoring the texts"):
         probabilities: list[float] = predict_logits(model, reviews, choose_device()).sigmoid().tolist()
     return probabilities
@@ -105,13 +106,13 @@ def predict(texts: Texts, folder: Path) -> list[float]:
 def write_rows(probabilities: list[float], texts: Texts) -> None:
     """Print one line for each text, with line breaks and unprintable characters escaped."""
     if sys.stdout is None:
-        raise InputError("standard output is closed; leave it open to see the probabilities")
+        raise InputError("standard output is closed; open it to see the probabilities")
     try:
         for probability, text in zip(probabilities, texts.values(), strict=True):
             print(f"{probability:.4f}  {printable(text, sys.stdout.encoding)}")
         sys.stdout.flush()
     except OSError as error:
-        raise InputError(f"standard output: cannot be written: {error.strerror}") from error
+        raise InputError(f"standard output: cannot write: {error.strerror}") from error
 
 
 def printable(text: str, encoding: str) -> str:

@@ -2,9 +2,10 @@
 
 python -m stages.repair
 
-DVC 3.67 writes three kinds of files in place: `dvc.lock`, the entries of its run cache, and `rwlock`, its list of the
-paths that running commands read and write. If DVC is killed during such a write, its next run may fail at the truncated
-file. Removing a truncated file loses nothing, since the outputs of finished stages are in the cache.
+A user whose DVC was killed, by the system or a power cut, runs `make run` again and need not know DVC's files. DVC 3.67
+writes three kinds of files in place: `dvc.lock`, the entries of its run cache, and `rwlock`, its list of the paths that
+running commands read and write. If DVC is killed during such a write, its next run may fail at the truncated file.
+Removing a truncated file loses nothing, since the outputs of finished stages are in the cache.
 """
 
 import codecs
@@ -38,49 +39,53 @@ CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 def repair(folder: Path = Path()) -> list[Path]:
-    """Remove the half-written files of a clone and of its cache, wherever the cache is, and return their paths.
+    """Remove the half-written files of a repository and of its DVC cache, and return their paths.
 
-    A truncated `dvc.lock` is replaced by the version in git's index, if that version is valid. A file that changes
-    within SETTLE_SECONDS is kept, since a running DVC is writing the file. Raises InputError for a `dvc.lock` that is
-    broken in another way.
+    A truncated `dvc.lock` is replaced by the version in git's index if that version is valid. A file that changes
+    within SETTLE_SECONDS is kept, since a running DVC is writing it. Raises InputError for a `dvc.lock` with any other
+    fault.
     """
-    truncated = find_halves(folder)
+    truncated = find_truncated(folder)
     if truncated:
         time.sleep(SETTLE_SECONDS)
-        again = find_halves(folder)
-        truncated = {path: state for path, state in truncated.items() if again.get(path) == state}
+        later = find_truncated(folder)
+        truncated = {path: state for path, state in truncated.items() if later.get(path) == state}
     return [path for path in truncated if remove_or_restore(path)]
 
 
-def find_halves(folder: Path) -> dict[Path, tuple[int, int]]:
+def find_truncated(folder: Path) -> dict[Path, tuple[int, int]]:
     """Return the half-written files and empty folders at which DVC fails, with modification times (ns) and sizes."""
-    notes = notes_folder(folder)
+    run_cache = run_cache_folder(folder)
     truncated: dict[Path, tuple[int, int]] = {}
 
-    def is_without_notes(path: Path) -> bool:
+    def is_folder_without_entries(path: Path) -> bool:
         return path.is_dir() and not {*path.iterdir()} - {*truncated}
 
     candidates: list[tuple[Path, Callable[[Path], bool]]] = [
-        *zip(notes.glob("*/*/*.tmp"), repeat(is_run_cache_entry)),
-        *zip(notes.glob("*/*"), repeat(is_without_notes)),
-        (folder / RWLOCK, is_half_list),
-        (folder / LOCK, is_half_lock),
+        *zip(run_cache.glob("*/*/*.tmp"), repeat(is_accepted_entry)),
+        *zip(run_cache.glob("*/*"), repeat(is_folder_without_entries)),
+        (folder / RWLOCK, is_broken_rwlock),
+        (folder / LOCK, is_truncated_lock),
     ]
-    for path, is_half in candidates:
+    for path, makes_dvc_fail in candidates:
         with suppress(OSError):  # another DVC has removed the file, or the file is unreadable
-            if is_half(path):
+            if makes_dvc_fail(path):
                 truncated[path] = (path.stat().st_mtime_ns, path.stat().st_size)
     return truncated
 
 
-def notes_folder(folder: Path) -> Path:
-    """Return the folder of DVC's run cache, taking all levels of DVC's configuration into account."""
+def run_cache_folder(folder: Path) -> Path:
+    """Return the folder of DVC's run cache, which any level of DVC's configuration may have moved."""
     cache = Config(str(folder / ".dvc"))["cache"].get("dir")
     return (Path(cache) if cache else folder / ".dvc" / "cache") / "runs"
 
 
-def is_run_cache_entry(path: Path) -> bool:
-    """Tell whether DVC would accept a file in its run cache as an entry; DVC itself removes all other files there."""
+def is_accepted_entry(path: Path) -> bool:
+    """Tell whether DVC would take a temporary file in its run cache for a finished entry.
+
+    A file that was truncated before its outputs is still valid YAML, at which DVC then fails. DVC itself removes the
+    temporary files that are not valid.
+    """
     try:
         COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(path))
     except (ParseError, Invalid):
@@ -88,7 +93,7 @@ def is_run_cache_entry(path: Path) -> bool:
     return True
 
 
-def is_half_list(path: Path) -> bool:
+def is_broken_rwlock(path: Path) -> bool:
     """Tell whether DVC would fail to read its `rwlock` file."""
     try:
         SCHEMA(json.loads(path.read_bytes()))
@@ -97,24 +102,27 @@ def is_half_list(path: Path) -> bool:
     return False
 
 
-def is_half_lock(path: Path) -> bool:
-    """Tell whether a `dvc.lock` was truncated during a write; raise InputError if the file is broken in another way."""
+def is_truncated_lock(path: Path) -> bool:
+    """Tell whether a `dvc.lock` was truncated during a write; raise InputError for a file with any other fault."""
     content = path.read_bytes()
     if (fault := find_fault(content)) is None:
         return False
     if CONFLICT.search(content):
         if git(path.parent, "ls-files", "--unmerged", "--", path.name):
-            raise InputError(f"{LOCK}: has conflicts; run git checkout --ours {LOCK} metrics, then this command again")
-        advice = f"take a whole one from git, as with git checkout HEAD -- {LOCK} metrics"
-        raise InputError(f"{LOCK}: holds the markers of a merge conflict; {advice}")
-    if not was_cut_off(content):
-        advice = f"correct it, or take the last commit's: git checkout HEAD -- {LOCK}"
-        raise InputError(f"{LOCK}: is not one that DVC can read ({fault}); {advice}")
+            raise InputError(
+                f"{LOCK}: has merge conflicts; run git checkout --ours {LOCK} metrics, then this command again"
+            )
+        raise InputError(
+            f"{LOCK}: contains merge conflict markers; restore the last commit's: git checkout HEAD -- {LOCK} metrics"
+        )
+    if not is_valid_up_to_its_end(content):
+        advice = f"correct it, or restore the last commit's: git checkout HEAD -- {LOCK}"
+        raise InputError(f"{LOCK}: DVC cannot read it ({fault}); {advice}")
     return True
 
 
 def find_fault(content: bytes) -> str | None:
-    """Return DVC's reason to reject the content of a `dvc.lock`, in one line, or None if the content is valid."""
+    """Return DVC's reason to reject the content of a `dvc.lock`, in one line, or None for valid content."""
     try:
         COMPILED_LOCKFILE_SCHEMA(parse_yaml(content.decode(), LOCK))
     except ParseError as error:
@@ -125,8 +133,8 @@ def find_fault(content: bytes) -> str | None:
     return None
 
 
-def was_cut_off(content: bytes) -> bool:
-    """Tell whether the content of a `dvc.lock` is valid up to a truncated end."""
+def is_valid_up_to_its_end(content: bytes) -> bool:
+    """Tell whether all stages in the content of a `dvc.lock` but the last, truncated one are valid."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(content.rstrip(b"\0"))  # tolerates a truncated character
     except UnicodeDecodeError:
@@ -139,22 +147,22 @@ def was_cut_off(content: bytes) -> bool:
 
 def remove_or_restore(path: Path) -> bool:
     """Remove a half-written file or empty folder, or restore `dvc.lock` from git; return whether that was possible."""
-    whole = git(path.parent, "show", f":./{path.name}") if path.name == LOCK.name else b""
+    in_git = git(path.parent, "show", f":./{path.name}") if path.name == LOCK.name else b""
     try:
         if path.is_dir():
             path.rmdir()
-        elif whole and find_fault(whole) is None:
+        elif in_git and find_fault(in_git) is None:
             with atomic_output(path) as partial:
-                partial.write_bytes(whole)
+                partial.write_bytes(in_git)
         else:
             path.unlink()
-    except OSError:  # another user's file in a shared cache, or a folder that has got a new entry
+    except OSError:  # another user's file in a shared cache, or a folder with a new entry
         return False
     return True
 
 
 def git(folder: Path, *arguments: str) -> bytes:
-    """Return the output of a git command, or no bytes if git fails or is not installed."""
+    """Return the output of a git command, or b"" if git fails or is not installed."""
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True).stdout  # noqa: S603, S607
     except FileNotFoundError:
@@ -162,18 +170,20 @@ def git(folder: Path, *arguments: str) -> bytes:
 
 
 def check_git(folder: Path = Path()) -> None:
-    """Raise InputError if DVC cannot run here because the folder is in no git repository."""
+    """Raise InputError if DVC cannot run because the folder is not in a git repository."""
     try:
         SCM(str(folder), no_scm=Config(str(folder / ".dvc"))["core"].get("no_scm", False)).close()
     except SCMError as error:
-        advice = "run git init && git add . && git commit -m Start, or git clone the project instead of downloading it"
-        raise InputError(f"DVC needs a git repository, and this folder is in none; {advice}") from error
+        advice = (
+            "run git init && git add . && git commit -m Start, or clone the project with git instead of downloading it"
+        )
+        raise InputError(f"DVC needs a git repository, and this folder is not in one; {advice}") from error
 
 
 if __name__ == "__main__":
-    # DVC reports an error in its configuration itself on its next run.
+    # On its next run, DVC itself reports an error in its configuration.
     with one_line_errors(), suppress(DvcException):
         check_git()
-        for half in repair():
-            outcome = "replaced by git's" if half.exists() else "removed"
-            print(f"{half}: was cut off while DVC wrote it; {outcome}, and the rest comes from the cache")
+        for path in repair():
+            outcome = "replaced by git's version" if path.exists() else "removed"
+            print(f"{path}: was truncated while DVC wrote it; {outcome}; nothing is lost, DVC's cache has the outputs")

@@ -1,4 +1,4 @@
-"""Write the HTML report: data, parameters, metrics, plots and the model's worst mistakes."""
+"""Write the HTML report: metrics, plots, data, the model's most confident mistakes and the parameters."""
 
 from __future__ import annotations
 
@@ -90,7 +90,6 @@ def mistakes(count: int) -> list[Mistake]:
 
     from sentiment.corpora.reviews import read_corpus
     from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.dataset.writer import to_tensors
     from sentiment.models.attribution import token_weights
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.report.page import Mistake, align_words
@@ -106,28 +105,32 @@ def mistakes(count: int) -> list[Mistake]:
     texts = [text_of[name] for name, *_ in wrong]
     model = load_checkpoint(MODEL)
     vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    weights = token_weights(model, to_tensors(encode_texts(texts, vocabulary, rules)))
+    weights = token_weights(model, encode_texts(texts, vocabulary, rules))
     as_written = ReviewTokenizer(replace(rules, lower=False)).tokenize(pa.array(texts))
     tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
     return [
-        # prepare.pad_to may add padding, whose weights follow those of the words
+        # prepare.pad_to may add padding, whose weights come after the weights of the words
         Mistake(
-            name, actual, predicted, float(probability), align_words(text, words, its_weights[: len(words)].tolist())
+            name,
+            actual,
+            predicted,
+            float(probability),
+            align_words(text, words, weights_of_text[: len(words)].tolist()),
         )
-        for (name, actual, predicted, probability), text, words, its_weights in zip(
+        for (name, actual, predicted, probability), text, words, weights_of_text in zip(
             wrong, texts, tokens, weights, strict=True
         )
     ]
 
 
-def flatten(section: dict[str, Any], place: str = "") -> dict[str, str]:
-    """Flatten nested mappings to dotted keys, with each value as params.yaml spells it."""
+def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flatten nested mappings to dotted keys, and spell each value as in params.yaml."""
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, dict):
-            flat |= flatten(value, f"{place}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{place}{key}"] = value if isinstance(value, str) else json.dumps(value)
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
 
 

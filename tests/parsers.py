@@ -1,4 +1,4 @@
-"""Each way by which a file comes in, as a function of the file's bytes: for tests that try any bytes at all."""
+"""Each parser of a file, as a function of the file's bytes, for tests with arbitrary bytes."""
 
 import gzip
 import hashlib
@@ -67,7 +67,7 @@ def parse_own(suffix: str) -> Parser:
 
 
 def keep(folder: Path, reviews: list[Review]) -> None:
-    """Do with the reviews what the stage that reads them does."""
+    """Write the reviews, as the stage that reads them does."""
     write_corpus(folder / "corpus.parquet", reviews)
 
 
@@ -84,7 +84,7 @@ def parse_encoded(content: bytes, folder: Path) -> None:
 
 
 def parse_checkpoint(content: bytes, folder: Path) -> None:
-    """Load a configuration and, behind a zero byte, weights; their sha256 is put where it says WEIGHTS."""
+    """Load a configuration and, after a zero byte, weights; their sha256 replaces the word WEIGHTS."""
     config, _, weights = content.partition(b"\0")
     put(folder / WEIGHTS, weights)
     put(folder / CONFIG, config.replace(b"WEIGHTS", hashlib.sha256(weights).hexdigest().encode()))
@@ -106,7 +106,7 @@ PARSERS: dict[str, Parser] = {
 
 
 def parse(name: str, content: bytes, folder: Path) -> None:
-    """Run a parser; whatever is wrong with the content must be said in one line that prints and is not long."""
+    """Run a parser; check that an error message is one short, printable line."""
     said = "nothing"
     try:
         PARSERS[name](content, folder)
@@ -117,7 +117,7 @@ def parse(name: str, content: bytes, folder: Path) -> None:
 
 
 def valid_inputs() -> dict[str, list[bytes]]:
-    """Return, for each parser, small inputs that it reads to the end."""
+    """Return small valid inputs for each parser."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         return {

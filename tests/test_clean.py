@@ -34,7 +34,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_list_is_that_of_dvc_yaml() -> None:
+def test_the_outputs_are_those_in_dvc_yaml() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     outputs = {output for stage in stages for output in stage["outs"]}
     folders = {output for output in outputs if any(name.startswith(f"{output}/") for name in KNOWN)}
@@ -43,7 +43,7 @@ def test_the_list_is_that_of_dvc_yaml() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_left_of_a_run(tmp_path: Path) -> None:
+def test_all_files_of_a_run_are_removed(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     shutil.copy(ROOT / "Makefile", tmp_path)
     clone.run("git", "add", ".")
@@ -59,14 +59,14 @@ def test_nothing_is_left_of_a_run(tmp_path: Path) -> None:
     assert not [folder for folder in ("data", "model", "curves", "dvc_plots") if (tmp_path / folder).exists()]
 
 
-def test_files_of_other_people_stay_and_are_named(tmp_path: Path) -> None:
+def test_other_files_are_kept_and_listed(tmp_path: Path) -> None:
     write(tmp_path, *KNOWN, *OURS, *THEIRS)
     stay = clean(tmp_path)
     assert files(tmp_path) == set(THEIRS)
     assert {str(path.relative_to(tmp_path)) for path in stay} == set(THEIRS) - {"mine.csv", "metrics/test.json"}
     command = [sys.executable, str(ROOT / "stages" / "clean.py")]
     said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert said.startswith("kept, since the pipeline did not write them: ")
+    assert said.startswith("kept; the pipeline did not write ")
     assert said.endswith(" and 7 more\n")
     assert said.count("\n") == 1
 
@@ -82,11 +82,11 @@ def test_a_folder_of_outputs_may_be_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["data/vectors", "model/model.json", "report.html"])
-def test_a_folder_in_the_place_of_an_output_stays(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_the_name_of_an_output_is_kept(tmp_path: Path, name: str) -> None:
     write(tmp_path, f"{name}/mine.txt")
     clean(tmp_path)
     assert (tmp_path / name / "mine.txt").exists()
 
 
-def test_clean_twice_says_nothing(tmp_path: Path) -> None:
+def test_a_second_clean_prints_nothing(tmp_path: Path) -> None:
     assert clean(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The stage that fetches vectors looks at their beginning, so that DVC does not cache a file that cannot be read."""
+"""The download_vectors stage checks the first rows of a file, so that DVC caches no unreadable file."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def fetching(path: Path, sha256: str | None = None) -> Params:
-    """Return parameters that name a local file of vectors."""
+    """Return parameters with the URL of a local file of vectors."""
     params = read_params(ROOT / "params.yaml")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
     vectors = params.download.vectors.model_copy(update={"url": path.as_uri(), "sha256": sha256})
@@ -36,7 +36,7 @@ def fetching(path: Path, sha256: str | None = None) -> Params:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the path of the user's file, in another folder than the one that the stage runs in."""
+    """Return the path of the user's file, outside the folder in which the stage runs."""
     (tmp_path / "run").mkdir()
     monkeypatch.chdir(tmp_path / "run")
     return tmp_path / "mine.vec"
@@ -45,16 +45,16 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends in a space"),
+        (b"2 3\nthe 0.1 0.2 0.3 \nfilm 0.4 0.5 0.6 \n", ":2: .*the line ends with a space"),
         (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
-        (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed by gzip; unpack it, with gunzip"),
-        (zipped({"vec/": b""}), ": must hold one file, or one member named"),
-        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is binary and must be text"),
-        (b"PK\x03\x04", ": the archive is damaged or truncated"),
-        (b"", ": holds no vectors"),
+        (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed with gzip; unpack it with gunzip"),
+        (zipped({"vec/": b""}), ": must contain one file, or one file named"),
+        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is a binary file; it must be text"),
+        (b"PK\x03\x04", ": the zip file is damaged or truncated"),
+        (b"", ": contains no vectors"),
     ],
 )
-def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path, content: bytes, cause: str) -> None:
+def test_an_unreadable_file_is_refused_with_the_parameter_and_the_url(source: Path, content: bytes, cause: str) -> None:
     source.write_bytes(content)
     with pytest.raises(InputError, match=f"^download.vectors.url {source.as_uri()}{cause}"):
         download_vectors(fetching(source))
@@ -63,19 +63,19 @@ def test_a_bad_file_is_refused_by_the_users_name_and_the_parameter(source: Path,
 
 
 @pytest.mark.parametrize("dimension", [50, 300])
-def test_a_good_file_is_taken_whatever_its_dimension(source: Path, dimension: int) -> None:
+def test_vectors_of_any_dimension_are_accepted(source: Path, dimension: int) -> None:
     download_vectors(fetching(write_glove(source, dimension)))
     assert VECTORS.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("other", ["vec/", "__MACOSX/._glove.txt"])
-def test_a_zip_file_with_one_text_is_taken(source: Path, other: str) -> None:
+def test_a_zip_file_with_one_text_is_accepted(source: Path, other: str) -> None:
     source.write_bytes(zipped({"vec/glove.txt": b"the 1 2 3\n", other: b"the 1 2 3\n"[: not other.endswith("/")]}))
     download_vectors(fetching(source))
     assert VECTORS.read_bytes() == source.read_bytes()
 
 
-def test_another_checksum_names_the_parameter_and_leaves_the_users_file(source: Path) -> None:
+def test_a_wrong_checksum_is_reported_and_the_users_file_is_kept(source: Path) -> None:
     source.write_bytes(b"the 1 2 3\n")
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     with pytest.raises(InputError, match=f"your file is unchanged.*set download.vectors.sha256: {found}$"):

@@ -1,4 +1,4 @@
-"""Comparisons: that each says what can be run, and one of them queued, run and drawn in a clone."""
+"""All comparisons are valid, and one of them is queued, run and plotted in a clone."""
 
 import re
 import shutil
@@ -66,14 +66,14 @@ def with_changes(changes: dict[str, Any]) -> Params:
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS)
-def test_rows_are_parameters_and_differ(comparison: str) -> None:
+def test_the_rows_of_a_comparison_are_valid_and_different(comparison: str) -> None:
     rows = read_comparison(comparison).rows
     assert len({with_changes(row.changes).model_dump_json() for row in rows}) == len(rows)
     assert len({stem(comparison, row) for row in rows}) == len(rows)
     assert all(row.adds.endswith(".") for row in rows)
 
 
-def test_a_row_may_be_like_one_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_may_start_from_an_earlier_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / FOLDER).mkdir()
     monkeypatch.chdir(tmp_path)
     path = FOLDER / "some.yaml"
@@ -82,11 +82,13 @@ def test_a_row_may_be_like_one_above(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.write_text(f"every_row: {{a: 1}}\nrows: [{first}, {second}]\n")
     assert [row.changes for row in read_comparison("some").rows] == [{"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2, "c": 4}]
     path.write_text(f"every_row: {{a: 1}}\nrows: [{second}, {first}]\n")
-    with pytest.raises(InputError, match=r"some\.yaml: must say .* which row above it is like: 'first'"):
+    with pytest.raises(
+        InputError, match=r"some\.yaml: must have every_row, .* the name of an earlier row; got 'first'"
+    ):
         read_comparison("some")
 
 
-def test_the_ladder_ends_at_what_is_trained_by_default() -> None:
+def test_the_last_row_of_the_ladder_is_the_default_model() -> None:
     assert with_changes(read_comparison("ladder").rows[-1].changes).model == read_params().model
 
 
@@ -95,7 +97,7 @@ def test_the_results_show_the_ladder_as_it_was_drawn() -> None:
     assert (ROOT / FOLDER / "ladder.md").read_text(encoding="utf-8") in results
 
 
-def test_a_table_has_means_and_deviations() -> None:
+def test_a_table_has_means_and_standard_deviations() -> None:
     rows = [Row("one", "First.", {}), Row("two", "Second.", {}), Row("three", "Third.", {})]
     runs = {"one": [Run(seed, 0.4 + seed / 10, 0.5, 3 * seed, []) for seed in (1, 2, 3)], "two": [], "three": []}
     runs["three"] = [Run(7, 0.25, 0.75, 1, [])]
@@ -106,7 +108,7 @@ def test_a_table_has_means_and_deviations() -> None:
     ]
 
 
-def test_a_comparison_for_choosing_shows_nothing_of_test_reviews() -> None:
+def test_a_comparison_for_choosing_shows_no_test_results() -> None:
     rows = [Row("one", "First.", {}), Row("two", "Second.", {})]
     runs = {"one": [Run(1, 0.5, 0.125, 2, [0.7, 0.5]), Run(2, 0.5, 0.125, 1, [0.25, 0.75])], "two": []}
     drawn = table(Comparison(rows, is_for_choosing=True), runs)
@@ -116,14 +118,14 @@ def test_a_comparison_for_choosing_shows_nothing_of_test_reviews() -> None:
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS)
-def test_no_two_rows_are_drawn_alike(comparison: str) -> None:
+def test_the_lines_of_a_plot_differ(comparison: str) -> None:
     rows = read_comparison(comparison).rows
     (axes,) = plot({row.name: [Run(1, 0.5, 0.5, 1, [0.7, 0.5])] for row in rows}).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(rows)
 
 
 @pytest.mark.slow
-def test_nothing_is_queued_that_reads_a_file_which_git_does_not_track(tmp_path: Path) -> None:
+def test_nothing_is_queued_before_the_users_file_is_committed(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
     parameters = tmp_path / "params.yaml"
@@ -132,7 +134,7 @@ def test_nothing_is_queued_that_reads_a_file_which_git_does_not_track(tmp_path: 
     clone.run("git", "commit", "-q", "-m", "My own reviews")
     (tmp_path / "mine.csv").touch()
     said = clone.run(sys.executable, "-m", "experiments.enqueue", "ladder", status=1)
-    assert said == "error: experiments belong to a commit; first commit mine.csv\n"
+    assert said == "error: experiments belong to a commit; commit these files first: mine.csv\n"
 
 
 @pytest.mark.slow
@@ -150,7 +152,7 @@ def test_the_figures_of_a_run_are_those_of_the_pipeline(
 
 
 @pytest.mark.slow
-def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
+def test_a_comparison_is_queued_run_and_plotted(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     folder = tmp_path / FOLDER
     shutil.copytree(ROOT / FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -162,15 +164,15 @@ def test_a_comparison_is_queued_run_and_drawn(tmp_path: Path) -> None:
     names = ["tiny-a-gru-1", "tiny-max-padded-1", "tiny-a-gru-2", "tiny-max-padded-2"]
 
     assert clone.run(*enqueue, status=1).startswith(
-        "error: experiments belong to a commit; first commit dvc.yaml, experiments"
+        "error: experiments start from a commit; commit these files first: dvc.yaml, experiments"
     )
     clone.run("git", "add", ".")
     clone.run("git", "commit", "-q", "-m", "A comparison")
     assert clone.run(*compare, status=1).startswith("error: no experiment of tiny has run on this commit")
     assert re.findall(r"Queued experiment '(.+)' for", clone.run(*enqueue)) == names
-    assert clone.run(*enqueue).splitlines() == [f"{name} is already there" for name in names]
+    assert clone.run(*enqueue).splitlines() == [f"{name} exists" for name in names]
     clone.dvc("exp", "run", "--run-all")
-    assert clone.run(*enqueue).splitlines() == [f"{name} is already there" for name in names]
+    assert clone.run(*enqueue).splitlines() == [f"{name} exists" for name in names]
 
     clone.run(*compare)
     drawn = (folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes()

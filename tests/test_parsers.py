@@ -1,6 +1,6 @@
-"""No input makes a parser fail with anything but one line: any bytes, changed valid inputs, and what failed once.
+"""Parsers report any malformed input in one line: random bytes, changed valid inputs, and inputs that failed once.
 
-`tests/regressions/<parser>/` holds inputs that once did; `python -m benchmarks.fuzz` looks for more.
+`tests/regressions/<parser>/` has inputs that once failed; `python -m benchmarks.fuzz` searches for more.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def changed(draw: st.DrawFn, inputs: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_valid_input_is_read_to_its_end(folder: Path, name: str) -> None:
+def test_a_valid_input_is_accepted(folder: Path, name: str) -> None:
     for content in VALID[name]:
         PARSERS[name](content, folder)
 
@@ -43,17 +43,17 @@ def test_a_valid_input_is_read_to_its_end(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", PARSERS)
 @settings(deadline=None)
 @given(data=st.data())
-def test_any_bytes_are_read_or_refused_in_one_line(folder: Path, name: str, data: st.DataObject) -> None:
+def test_random_bytes_are_accepted_or_refused_in_one_line(folder: Path, name: str, data: st.DataObject) -> None:
     parse(name, data.draw(st.binary(max_size=200) | st.text(max_size=100).map(str.encode)), folder)
 
 
 @pytest.mark.parametrize("name", PARSERS)
 @settings(deadline=None)
 @given(data=st.data())
-def test_a_changed_input_is_read_or_refused_in_one_line(folder: Path, name: str, data: st.DataObject) -> None:
+def test_a_changed_input_is_accepted_or_refused_in_one_line(folder: Path, name: str, data: st.DataObject) -> None:
     parse(name, data.draw(changed(VALID[name])), folder)
 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_failed_once_is_read_or_refused_in_one_line(folder: Path, path: Path) -> None:
+def test_an_input_that_failed_once_is_accepted_or_refused_in_one_line(folder: Path, path: Path) -> None:
     parse(path.parent.name, path.read_bytes(), folder)

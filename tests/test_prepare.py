@@ -1,4 +1,4 @@
-"""The stage that makes tensors refuses vectors that are not of the corpus, by the names that the user gave."""
+"""The prepare stage refuses vectors that do not suit the corpus, and names the file as the user does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,12 +42,12 @@ def respell(change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (str.upper, "likely cause: the file's words are in another case"),
-        ("\u2581{}".format, "likely cause: the file's words have spaces or other marks around them"),
-        (lambda word: word[::-1] + "x", "likely cause: vectors of another language"),
+        (str.upper, "likely cause: the words of the file differ in case"),
+        ("\u2581{}".format, "likely cause: the words of the file have spaces or other marks around them"),
+        (lambda word: word[::-1] + "x", "likely cause: vectors for another language"),
     ],
 )
-def test_vectors_that_match_nothing_are_refused(change: Callable[[str], str], cause: str) -> None:
+def test_vectors_that_cover_too_little_are_refused(change: Callable[[str], str], cause: str) -> None:
     respell(change)
     with pytest.raises(InputError, match=rf"^download.vectors.url {URL}: \d.\d% of the words.*{cause}"):
         prepare(settings())
@@ -55,13 +55,13 @@ def test_vectors_that_match_nothing_are_refused(change: Callable[[str], str], ca
     assert not METRICS["prepare"][0].exists()
 
 
-def test_without_a_bound_any_vectors_are_taken() -> None:
+def test_a_coverage_of_0_accepts_any_vectors() -> None:
     respell(lambda word: word[::-1] + "x")
     prepare(settings(min_coverage=0.0))
     assert EMBEDDINGS.exists()
 
 
-def test_vectors_of_the_corpus_are_taken_with_a_byte_order_mark() -> None:
+def test_a_byte_order_mark_does_not_change_the_embeddings() -> None:
     prepare(settings())
     before = EMBEDDINGS.read_bytes()
     VECTORS.write_bytes(b"\xef\xbb\xbf" + VECTORS.read_bytes())
@@ -69,6 +69,6 @@ def test_vectors_of_the_corpus_are_taken_with_a_byte_order_mark() -> None:
     assert EMBEDDINGS.read_bytes() == before
 
 
-def test_another_dimension_names_the_file_and_the_parameter() -> None:
+def test_for_another_dimension_the_message_names_the_file_and_the_parameter() -> None:
     with pytest.raises(InputError, match=f"^download.vectors.url {URL}:1: .*5 numbers.*; set prepare.dimension: 5$"):
         prepare(settings(dimension=100))

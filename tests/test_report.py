@@ -68,7 +68,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
-def test_what_a_review_says_is_text(tmp_path: Path) -> None:
+def test_html_in_a_review_is_shown_as_text(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report())
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page
@@ -76,19 +76,19 @@ def test_what_a_review_says_is_text(tmp_path: Path) -> None:
     assert not re.search(r"\b(https?:)?//(?!example\.org)\w", page), "nothing is loaded from elsewhere"
 
 
-def test_a_run_without_mistakes_says_so(tmp_path: Path) -> None:
+def test_a_report_without_mistakes_says_so(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report()._replace(mistakes=[]))
-    assert "all test reviews are called right" in (tmp_path / "report.html").read_text()
+    assert "all test reviews are classified correctly" in (tmp_path / "report.html").read_text()
 
 
 @given(st.lists(st.tuples(st.text("aéß.'", min_size=1), st.sampled_from(["", " ", "<br />", "\n"]))))
-def test_words_laid_out_are_the_text_but_for_what_stands_between(parts: list[tuple[str, str]]) -> None:
+def test_aligned_words_reproduce_the_text_apart_from_white_space(parts: list[tuple[str, str]]) -> None:
     text = "".join(between + token for token, between in parts)
     words = align_words(text, [token for token, _ in parts], [1.0] * len(parts))
     assert [(word.text, word.follows_space) for word in words] == [(token, between != "") for token, between in parts]
 
 
-def test_weights_are_shares_of_the_heaviest_and_the_lightest_are_not_shaded() -> None:
+def test_weights_are_scaled_to_the_largest_and_small_ones_are_not_shaded() -> None:
     words = align_words("bad but good !", ["bad", "but", "good", "!"], [-2.0, 0.02, 1.0, 0.0])
     assert [word.weight for word in words] == [-1.0, 0.0, 0.5, 0.0]
     assert align_words("dull", ["dull"], [0.0])[0].weight == 0.0

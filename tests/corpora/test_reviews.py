@@ -13,7 +13,7 @@ REVIEWS = [
 ] + [review(id="unsup/0", split="unsup", label=None)]
 
 
-def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_corpus_is_read_unchanged(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus.parquet", REVIEWS)
     columns = read_corpus(tmp_path / "corpus.parquet", SCHEMA.names)
     assert columns == {name: [getattr(review, name) for review in REVIEWS] for name in SCHEMA.names}
@@ -23,27 +23,27 @@ def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         (review(split="dev"), "here:1: the split must be one of train, test, unsup; got 'dev'"),
-        (review(label=None), "here:1: reviews of train and test need a label"),
-        (review(split="unsup"), "those of unsup have none"),
+        (review(label=None), "here:1: a review of train or test needs a label"),
+        (review(split="unsup"), "a review of unsup must have none"),
         (review(text=""), "here:1: the review is empty or only white space"),
         (review(text=" \n\t\xa0"), "here:1: the review is empty or only white space"),
-        (review(text="\ud800"), "here:1: the text holds half a surrogate pair"),
+        (review(text="\ud800"), "here:1: the text contains half a surrogate pair"),
         (review(id="test/0"), "here:1: the id 'test/0' is used twice"),
     ],
 )
-def test_a_bad_review_is_named_and_nothing_is_left(tmp_path: Path, wrong: object, message: str) -> None:
+def test_an_invalid_review_is_reported_and_no_file_is_left(tmp_path: Path, wrong: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         write_corpus(tmp_path / "corpus.parquet", [*REVIEWS, wrong])  # type: ignore[list-item]
     assert not list(tmp_path.iterdir())
 
 
-def test_another_file_is_not_taken_for_a_corpus(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
         read_corpus(tmp_path / "corpus.parquet", ["text"])
 
 
-def test_reviews_come_in_batches_in_their_order(tmp_path: Path) -> None:
+def test_batches_keep_the_order_of_the_reviews(tmp_path: Path) -> None:
     path, count = tmp_path / "corpus.parquet", 2 * BATCH_REVIEWS + 500
     write_corpus(path, [*REVIEWS, *(review(id=str(number), text=f"{number}") for number in range(count))])
     batches = list(read_batches(path, ["text"]))
@@ -54,7 +54,7 @@ def test_reviews_come_in_batches_in_their_order(tmp_path: Path) -> None:
     assert [batch["text"].to_pylist() for batch in read_batches(path, ["text"], chosen)] == [["0"], [f"{count - 1}"]]
 
 
-def test_another_file_gives_no_batches(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_corpus_gives_no_batches(tmp_path: Path) -> None:
     (tmp_path / "corpus.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"corpus\.parquet: is not a corpus"):
         list(read_batches(tmp_path / "corpus.parquet", ["text"]))
@@ -63,11 +63,11 @@ def test_another_file_gives_no_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
     reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]
-    with pytest.raises(InputError, match=f"the {split} split must hold reviews of both labels; got 1 negative and 0"):
+    with pytest.raises(InputError, match=f"the {split} split needs reviews of both labels; got 1 negative and 0"):
         write_corpus(tmp_path / "corpus.parquet", reviews)
 
 
-def test_a_damaged_corpus_is_told_in_one_line_wherever_the_damage_is(tmp_path: Path) -> None:
+def test_a_damaged_corpus_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
     path = tmp_path / "corpus.parquet"
     write_corpus(path, REVIEWS)
     whole = path.read_bytes()

@@ -19,7 +19,7 @@ from sentiment.corpora.splitting import (
     draw_labelled,
     hold_out,
     keys_of,
-    read_outline,
+    read_split_inputs,
     report_share,
 )
 from sentiment.errors import InputError
@@ -46,7 +46,7 @@ def test_tied_reviews_stay_together(data: st.DataObject, labels: list[int], seed
             assert len(set(held_out[kind == key].tolist())) == 1
 
 
-def test_ties_are_followed_from_review_to_review() -> None:
+def test_ties_are_transitive() -> None:
     # 0 and 1 share a text, 1 and 2 a film, so all three belong together and do not fit into half of four.
     ties = [keys_of(["a", "a", "b", "c"]), keys_of(["f", "g", "g", None])]
     for seed in range(20):
@@ -61,7 +61,7 @@ def test_a_long_chain_of_ties_is_one_unit(order: int) -> None:
     assert not hold_out(labels, [1 + links // 2, 1 + (links + 1) // 2], 0.5, 0).any()
 
 
-def test_films_as_large_as_imdbs_leave_the_split_close_to_its_share() -> None:
+def test_groups_as_large_as_imdbs_films_give_almost_the_requested_share() -> None:
     random = np.random.default_rng(0)
     films = random.integers(1, 1001, 10_000)
     labels = random.integers(0, 2, 10_000).astype(np.int8)
@@ -90,25 +90,27 @@ DISTINCT = [f"text {number}" for number in range(8)]
         (
             [0, 1] * 4,
             keys(DISTINCT, ["film"] * 8),
-            r"0 of 4 negative and 0 of 4 positive.*1 groups, the largest of 8 reviews",
+            r"0 of 4 negative and 0 of 4 positive.*the largest of 1 groups has 8 reviews",
         ),
         ([0, 0, 0, 0, 0, 0, 0, 1], keys(DISTINCT), r"2 of 7 negative and 0 of 1 positive.*too few reviews"),
         (
             [0, 1] * 4,
             keys(["good", "bad"] * 4),
-            r"equal texts stay on one side, and the 8 reviews are 2 distinct texts",
+            r"equal texts stay together, and the 8 reviews have 2 distinct texts",
         ),
-        ([0, 1] * 4, keys(["good", "bad"] * 4, ["a"] * 4 + ["b"] * 4), r"2 distinct texts; a group .* 2 groups"),
+        (
+            [0, 1] * 4,
+            keys(["good", "bad"] * 4, ["a"] * 4 + ["b"] * 4),
+            r"2 distinct texts; groups stay together .* of 2 groups",
+        ),
     ],
 )
-def test_a_share_that_the_ties_do_not_allow_is_refused_by_its_name(
-    labels: list[int], ties: dict[str, Keys], cause: str
-) -> None:
-    with pytest.raises(InputError, match=rf"^prepare\.validation_share: the draw nearest to 30\.0% .*{cause}"):
+def test_a_share_that_ties_do_not_allow_is_refused(labels: list[int], ties: dict[str, Keys], cause: str) -> None:
+    with pytest.raises(InputError, match=rf"^prepare\.validation_share: the closest possible draw to 30\.0% .*{cause}"):
         assign_splits(np.zeros(8, dtype=np.int8), np.array(labels, dtype=np.int8), ties, 0.3, 0)
 
 
-# Groups of sizes, half of each label, and the share asked for.
+# The sizes of groups with equally many reviews of both labels, and the requested share.
 @pytest.mark.parametrize(
     ("sizes", "share", "least", "greatest"),
     [
@@ -119,7 +121,7 @@ def test_a_share_that_the_ties_do_not_allow_is_refused_by_its_name(
         ([10, 90], 0.5, 0.1, 0.9),
     ],
 )
-def test_large_groups_are_drawn_as_near_to_the_share_as_they_allow(
+def test_large_groups_give_the_closest_possible_share(
     sizes: list[int], share: float, least: float, greatest: float
 ) -> None:
     groups = np.repeat(np.arange(1, len(sizes) + 1), sizes)
@@ -129,7 +131,7 @@ def test_large_groups_are_drawn_as_near_to_the_share_as_they_allow(
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=9), st.floats(0.1, 0.9))
-def test_no_unit_more_or_less_would_bring_the_draw_nearer(sizes: list[tuple[int, int]], share: float) -> None:
+def test_adding_or_removing_a_unit_never_improves_the_draw(sizes: list[tuple[int, int]], share: float) -> None:
     labels = np.concatenate([np.repeat(np.array([0, 1], dtype=np.int8), pair) for pair in sizes])
     groups = np.concatenate([np.full(sum(pair), number) for number, pair in enumerate(sizes, start=1)])
     quotas = [round(share * np.count_nonzero(labels == label)) for label in (0, 1)]
@@ -142,19 +144,17 @@ def test_no_unit_more_or_less_would_bring_the_draw_nearer(sizes: list[tuple[int,
         assert distance(held_out) <= distance(held_out ^ (groups == group))
 
 
-def test_what_a_draw_came_to_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_share_drawn_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.arange(210, dtype=np.int8) % 2
     report_share(np.arange(210) < 41, labels, keys([str(number) for number in range(210)]), 0.2, "test")
-    assert capsys.readouterr().out == "test: 41 of 210 reviews, 19.5% (asked for 20.0%)\n"
+    assert capsys.readouterr().out == "test: 41 of 210 reviews, 19.5% (requested: 20.0%)\n"
 
 
 @pytest.mark.parametrize(
     ("drawn", "share", "refused"),
     [(10, 0.2, False), (9, 0.2, True), (40, 0.2, False), (42, 0.2, True), (80, 0.6, False), (82, 0.6, True)],
 )
-def test_a_side_of_less_than_half_or_more_than_twice_its_share_is_refused(
-    drawn: int, share: float, refused: bool
-) -> None:
+def test_less_than_half_or_more_than_twice_a_share_is_refused(drawn: int, share: float, refused: bool) -> None:
     held_out, labels = np.arange(100) < drawn, np.arange(100, dtype=np.int8) % 2
     with pytest.raises(InputError, match=r"download\.custom\.test_share") if refused else nullcontext():
         report_share(held_out, labels, keys([str(number) for number in range(100)]), share, "test")
@@ -175,20 +175,22 @@ def write_shared(path: Path, shared: int) -> SplitInputs:
             for number in range(10)
         ],
     )
-    return read_outline(path)
+    return read_split_inputs(path)
 
 
 @pytest.mark.parametrize("shared", [0, 1, 3])
-def test_test_reviews_whose_text_stands_in_train_are_counted(tmp_path: Path, shared: int) -> None:
-    outline = write_shared(tmp_path / "corpus.parquet", shared)
-    assert count_shared_texts(outline, shared / 10) == shared
+def test_test_reviews_with_the_text_of_a_training_review_are_counted(tmp_path: Path, shared: int) -> None:
+    inputs = write_shared(tmp_path / "corpus.parquet", shared)
+    assert count_shared_texts(inputs, shared / 10) == shared
 
 
 def test_more_shared_texts_than_allowed_are_refused(tmp_path: Path) -> None:
-    outline = write_shared(tmp_path / "corpus.parquet", 3)
-    message = r"^prepare\.max_shared_texts: 3 of 10 test reviews, 30\.0%, .* stands in train, and at most 20\.0% may"
+    inputs = write_shared(tmp_path / "corpus.parquet", 3)
+    message = (
+        r"^prepare\.max_shared_texts: 3 of 10 test reviews, 30\.0%, have the same text .*; at most 20\.0% are allowed"
+    )
     with pytest.raises(InputError, match=message):
-        count_shared_texts(outline, 0.2)
+        count_shared_texts(inputs, 0.2)
 
 
 def test_only_training_reviews_are_held_out() -> None:
@@ -202,7 +204,7 @@ def test_only_training_reviews_are_held_out() -> None:
     assert SPLITS_AND_VALIDATION[: len(SPLITS)] == SPLITS
 
 
-def test_fewer_labels_are_among_more() -> None:
+def test_a_smaller_draw_of_labels_is_a_subset_of_a_larger_one() -> None:
     labels = np.arange(100, dtype=np.int8) % 2
     whole, few, fewer = (draw_labelled(labels, count, 0) for count in (None, 40, 20))
     assert whole.tolist() == draw_labelled(labels, 1000, 0).tolist() == list(range(100))
@@ -211,6 +213,8 @@ def test_fewer_labels_are_among_more() -> None:
     assert (np.diff(few) > 0).all()
 
 
-def test_labels_that_are_all_the_same_are_refused() -> None:
-    with pytest.raises(InputError, match=r"prepare\.labels: 1 training reviews.*all have one label"):
+def test_a_draw_without_both_labels_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"prepare\.labels: the 1 randomly drawn training reviews all have the same label"
+    ):
         draw_labelled(np.array([0, 1] * 9, dtype=np.int8), 1, 0)

@@ -27,14 +27,14 @@ def test_labels_are_balanced_in_each_split() -> None:
     assert counts == {("train", 0): 650, ("train", 1): 650, ("test", 0): 250, ("test", 1): 250, ("unsup", None): 200}
 
 
-def test_films_stay_in_one_split() -> None:
+def test_reviews_of_a_film_are_in_one_split() -> None:
     splits: dict[str | None, set[str]] = {}
     for review in REVIEWS:
         splits.setdefault(review.group, set()).add(review.split)
     assert all(len(of_film) == 1 for of_film in splits.values())
 
 
-def test_the_seed_decides_the_reviews() -> None:
+def test_the_reviews_depend_on_the_seed() -> None:
     assert list(generate_reviews(100, seed=5)) == list(generate_reviews(100, seed=5))
     assert list(generate_reviews(100, seed=5)) != list(generate_reviews(100, seed=6))
 
@@ -45,7 +45,7 @@ def test_vectors_cover_most_words_but_not_all(tmp_path: Path) -> None:
     assert 0.6 < len(vectors.words) / len(POSITIVE + NEGATIVE) < 0.95
 
 
-def test_counting_words_is_not_enough() -> None:
+def test_a_bag_of_words_does_not_solve_the_sample() -> None:
     train = [review for review in REVIEWS if review.split == "train"]
     labels = np.array([review.label for review in train], dtype=np.int8)
     texts = [review.text for review in train]

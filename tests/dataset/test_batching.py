@@ -18,7 +18,7 @@ def test_each_review_is_in_one_batch_of_an_epoch(lengths: list[int], batch_size:
         assert all(1 <= len(rows) <= batch_size for rows in batches)
 
 
-def test_the_seed_decides_the_order_and_each_epoch_has_its_own() -> None:
+def test_the_order_depends_on_the_seed_and_on_the_epoch() -> None:
     lengths = torch.arange(1, 101)
     generator = torch.Generator().manual_seed(5)
     first, second = (shuffled_rows(lengths, 8, generator) for _ in range(2))
@@ -27,7 +27,7 @@ def test_the_seed_decides_the_order_and_each_epoch_has_its_own() -> None:
     assert not torch.equal(torch.cat(first), torch.cat(second))
 
 
-def test_little_is_padding() -> None:
+def test_batches_contain_little_padding() -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = (torch.randn(20_000, generator=generator).mul(0.7).add(5).exp()).long().clamp(min=1)  # like IMDb's
     batches = shuffled_rows(lengths, 64, generator)
@@ -36,7 +36,7 @@ def test_little_is_padding() -> None:
 
 
 @given(LENGTHS, st.integers(1, 40))
-def test_a_part_of_a_batch_holds_no_more_tokens_than_it_may(lengths: list[int], most: int) -> None:
+def test_parts_of_a_batch_have_at_most_max_tokens(lengths: list[int], most: int) -> None:
     rows = torch.arange(len(lengths)).flip(0)
     parts = split_by_tokens(rows, torch.tensor(lengths), most)
     assert torch.equal(torch.cat(parts), rows)
@@ -44,7 +44,7 @@ def test_a_part_of_a_batch_holds_no_more_tokens_than_it_may(lengths: list[int], 
         assert len(part) == 1 or len(part) * max(lengths[row] for row in part.tolist()) <= most
 
 
-def test_a_batch_holds_its_reviews_side_by_side() -> None:
+def test_each_column_of_a_batch_is_a_review() -> None:
     reviews = random_reviews([3, 1, 2])
     batch = pad_batch(reviews, torch.tensor([2, 0]))
     assert batch.tokens.shape == (3, 2)

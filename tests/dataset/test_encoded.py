@@ -3,24 +3,34 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, select_reviews
+from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, save_encoded, select_reviews
 from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors, save_tensors
 from tests.conftest import random_reviews
 
 
+@pytest.mark.parametrize("lengths", [[3, 1, 2], []])
+def test_saved_reviews_are_loaded_unchanged(tmp_path: Path, lengths: list[int]) -> None:
+    reviews = random_reviews(lengths)
+    save_encoded(tmp_path / "a", reviews)
+    loaded = load_encoded(tmp_path / "a", 20)
+    assert loaded.tokens.equal(reviews.tokens)
+    assert loaded.offsets.equal(reviews.offsets)
+    assert loaded.labels.equal(reviews.labels)
+
+
 @pytest.mark.parametrize(
     "offsets", [[0, 3], [0, 2, 2, 6], [1, 3, 4, 6], [0, 3, 4, 7], [], [0, 4, 3, 6], [0, 2**63 - 1, -2, 6]]
 )
-def test_offsets_that_do_not_fit_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+def test_offsets_that_do_not_fit_the_tokens_are_refused(tmp_path: Path, offsets: list[int]) -> None:
     reviews = random_reviews([3, 1, 2])
     wrong = torch.tensor(offsets, dtype=torch.int64)
     save_tensors(tmp_path / "a", {"tokens": reviews.tokens, "offsets": wrong, "labels": reviews.labels})
-    with pytest.raises(InputError, match="its offsets do not fit"):
+    with pytest.raises(InputError, match="the offsets do not fit"):
         load_encoded(tmp_path / "a", 20)
 
 
-def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_tensors_and_damaged_files_are_refused(tmp_path: Path) -> None:
     save_tensors(tmp_path / "a", {"tokens": torch.zeros(1)})
     with pytest.raises(InputError, match="must hold the tensors"):
         load_encoded(tmp_path / "a", 20)
@@ -33,7 +43,7 @@ def test_other_tensors_and_other_files_are_refused(tmp_path: Path) -> None:
         load_encoded(tmp_path / "absent", 20)
 
 
-def test_reviews_are_taken_in_the_order_asked_for() -> None:
+def test_reviews_are_selected_in_the_order_of_the_rows() -> None:
     reviews = random_reviews([3, 1, 2])
     taken = select_reviews(reviews, torch.tensor([2, 0]))
     assert taken.lengths.tolist() == [2, 3]
@@ -49,14 +59,14 @@ def test_reviews_are_taken_in_the_order_asked_for() -> None:
     [
         ("tokens", [[2, 3, 4]], "tokens must have one dimension; got 2"),
         ("offsets", 3, "offsets must have one dimension; got 0"),
-        ("tokens", [2, 3, 20], "its tokens must lie between 0 and 19; got 2 to 20"),
-        ("tokens", [2, -1, 3], "its tokens must lie between 0 and 19; got -1 to 3"),
-        ("labels", [2], "its labels must lie between -1 and 1; got 2 to 2"),
-        ("tokens", [], "its offsets do not fit"),
-        ("labels", [], "its offsets do not fit"),
+        ("tokens", [2, 3, 20], "tokens must be between 0 and 19; got 2 to 20"),
+        ("tokens", [2, -1, 3], "tokens must be between 0 and 19; got -1 to 3"),
+        ("labels", [2], "labels must be between -1 and 1; got 2 to 2"),
+        ("tokens", [], "the offsets do not fit"),
+        ("labels", [], "the offsets do not fit"),
     ],
 )
-def test_tensors_that_hold_no_reviews_are_refused(tmp_path: Path, name: str, values: object, message: str) -> None:
+def test_tensors_that_are_not_reviews_are_refused(tmp_path: Path, name: str, values: object, message: str) -> None:
     reviews = random_reviews([3])
     tensors = {"tokens": reviews.tokens, "offsets": reviews.offsets, "labels": reviews.labels}
     save_tensors(tmp_path / "a", {**tensors, name: torch.tensor(values, dtype=tensors[name].dtype)})

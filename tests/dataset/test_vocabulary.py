@@ -14,10 +14,12 @@ from sentiment.dataset.vocabulary import (
     add_counts,
     build_embeddings,
     encode,
+    encode_texts,
     fit_vocabulary,
     load_vocabulary,
     measure_coverage,
     save_vocabulary,
+    to_tensors,
     vocabulary_words,
 )
 from sentiment.errors import InputError
@@ -52,7 +54,7 @@ def test_counts_add_up_over_batches() -> None:
     assert counts == Counter("bacbddbe")
 
 
-def test_the_most_frequent_tokens_come_first_and_equal_ones_by_alphabet(vocabulary: Vocab) -> None:
+def test_tokens_are_sorted_by_frequency_and_then_alphabetically(vocabulary: Vocab) -> None:
     assert vocabulary.itos == ["<unk>", "<pad>", "b", "d", "a"]
 
 
@@ -60,7 +62,7 @@ def test_rare_tokens_are_left_out() -> None:
     assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
 
 
-def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
+def test_pad_to_pads_only_shorter_reviews(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
     plain, padded = (
         encode(tokenized, vocabulary_words(vocabulary)),
         encode(tokenized, vocabulary_words(vocabulary), pad_to=3),
@@ -71,22 +73,45 @@ def test_padding_that_is_to_be_read_makes_up_short_reviews_alone(tokenized: Toke
 
 
 @pytest.mark.parametrize("max_size", [1, 2, 3, 4, 5, 99])
-def test_ties_at_the_end_are_broken_by_alphabet(max_size: int) -> None:
+def test_a_full_vocabulary_breaks_ties_alphabetically(max_size: int) -> None:
     vocabulary = fit_vocabulary(Counter("zzyyxwv"), max_size=max_size, min_freq=1)
     assert vocabulary.itos[2:] == ["y", "z", "v", "w", "x"][:max_size]
 
 
-def test_padding_has_the_number_that_others_know_it_by(vocabulary: Vocab) -> None:
+def test_the_id_of_padding_is_the_constant_that_models_use(vocabulary: Vocab) -> None:
     assert vocabulary.stoi["<pad>"] == PADDING
 
 
-def test_unknown_tokens_share_a_number(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
+def test_unknown_tokens_share_one_id(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:
     reviews = encode(tokenized, vocabulary_words(vocabulary))
     assert reviews.to_pylist() == [[2, 4, 0, 2], [3, 3, 2], [0]]
     assert reviews.type == pa.list_(pa.int32())
 
 
-def test_words_without_a_vector_get_a_normal_one_and_padding_none(vocabulary: Vocab) -> None:
+@pytest.mark.parametrize("batches", [[[[4, 5], [6]]], [[[4, 5]], [[6]]]])
+def test_batches_of_lists_become_one_set_of_tensors(batches: list[list[list[int]]]) -> None:
+    tokens = pa.chunked_array(batches, pa.list_(pa.int32()))
+    reviews = to_tensors(tokens, np.array([1, 0], dtype=np.int8))
+    assert reviews.tokens.tolist() == [4, 5, 6]
+    assert reviews.offsets.tolist() == [0, 2, 3]
+    assert reviews.labels.tolist() == [1, 0]
+    assert [tensor.dtype for tensor in vars(reviews).values()] == [torch.int32, torch.int64, torch.int8]
+
+
+def test_a_split_without_reviews_becomes_empty_tensors() -> None:
+    reviews = to_tensors(pa.chunked_array([], pa.list_(pa.int32())), np.zeros(0, dtype=np.int8))
+    assert reviews.tokens.tolist() == []
+    assert reviews.offsets.tolist() == [0]
+
+
+def test_new_texts_are_encoded_like_the_corpus_and_have_no_labels(vocabulary: Vocab) -> None:
+    reviews = encode_texts(TEXTS, vocabulary, RULES)
+    assert reviews.tokens.tolist() == [2, 4, 0, 2, 3, 3, 2, 0]
+    assert reviews.lengths.tolist() == [4, 3, 1]
+    assert reviews.labels.tolist() == [-1, -1, -1]
+
+
+def test_words_without_a_vector_get_random_vectors_and_padding_gets_zeros(vocabulary: Vocab) -> None:
     matrix = build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=3)
     assert matrix.shape == (5, 2)
     assert matrix[2].tolist() == [1, 2]
@@ -105,7 +130,7 @@ def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:
     assert measure_coverage(vocabulary, VECTORS, tokens=7) == (1 / 3, 3 / 7)
 
 
-def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> None:
+def test_a_saved_vocabulary_is_loaded_unchanged(tmp_path: Path, vocabulary: Vocab) -> None:
     save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
     loaded, rules = load_vocabulary(tmp_path / "vocabulary.json")
     assert rules == RULES
@@ -113,18 +138,18 @@ def test_a_saved_vocabulary_is_the_same(tmp_path: Path, vocabulary: Vocab) -> No
     assert loaded.stoi == vocabulary.stoi
 
 
-def test_a_vocabulary_of_more_or_fewer_words_than_a_model_knows_is_refused(tmp_path: Path, vocabulary: Vocab) -> None:
+def test_a_vocabulary_of_another_size_than_the_model_is_refused(tmp_path: Path, vocabulary: Vocab) -> None:
     save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
     assert load_vocabulary(tmp_path / "vocabulary.json", 5)[0].itos == vocabulary.itos
     for size in (4, 6):
-        with pytest.raises(InputError, match=rf"must hold {size} words, as many as the model has weights for; got 5"):
+        with pytest.raises(InputError, match=rf"must have {size} words, like the model; got 5"):
             load_vocabulary(tmp_path / "vocabulary.json", size)
 
 
 @pytest.mark.parametrize(
     "content", ["", "[1]", '{"counts": {"a": "b"}, "rules": {}}', '{"counts": {"a": 1}, "rules": {"x": 1}}']
 )
-def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_vocabulary_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "vocabulary.json").write_text(content)
     with pytest.raises(InputError, match="is not a vocabulary"):
         load_vocabulary(tmp_path / "vocabulary.json")
@@ -134,8 +159,8 @@ def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str
     ("counts", "changes", "message"),
     [
         ([], {}, r"counts must be an object; got \[\]"),
-        ({"<pad>": 1}, {}, "'<pad>' is no token of a text"),
-        ({"\ud800": 1}, {}, "is no token of a text"),
+        ({"<pad>": 1}, {}, "'<pad>' cannot be a token of a text"),
+        ({"\ud800": 1}, {}, "cannot be a token of a text"),
         ({"a": 0}, {}, "the count of 'a' must be a whole number of 1 or more; got 0"),
         ({"a": True}, {}, "must be a whole number of 1 or more; got True"),
         ({"a": float("inf")}, {}, "must be a whole number of 1 or more; got inf"),
@@ -145,7 +170,7 @@ def test_another_file_is_not_taken_for_a_vocabulary(tmp_path: Path, content: str
         ({}, {"more": 1}, "must be an object of lower, keep_breaks, max_tokens, pad_to"),
     ],
 )
-def test_a_value_that_no_vocabulary_has_is_named(
+def test_an_invalid_value_in_a_vocabulary_is_named(
     tmp_path: Path, counts: object, changes: dict[str, object], message: str
 ) -> None:
     saved = {"counts": counts, "rules": {**asdict(RULES), **changes}}

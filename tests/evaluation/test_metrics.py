@@ -21,7 +21,7 @@ LABELS = np.array([1, 0, 1, 0], dtype=np.int8)
 LOGITS = np.array([2.0, -1.0, -0.5, 0.25])
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_match_a_hand_calculation() -> None:
     figures = score(LABELS, LOGITS, calibration_bins=10)
     assert figures["reviews"] == 4
     assert figures["majority_share"] == 0.5
@@ -32,14 +32,14 @@ def test_figures_by_hand() -> None:
 
 
 @pytest.mark.parametrize("positives", [1, 99])
-def test_a_model_that_only_knows_the_majority_class_has_its_share_as_accuracy(positives: int) -> None:
+def test_the_accuracy_of_the_majority_class_is_its_share(positives: int) -> None:
     labels = (np.arange(100) < positives).astype(np.int8)
     figures = score(labels, np.full(100, float(positives - 50)), calibration_bins=10)
     assert figures["majority_share"] == figures["accuracy"] == 0.99
     assert figures["roc_auc"] == 0.5
 
 
-def test_calibration_error_by_hand() -> None:
+def test_the_calibration_error_matches_a_hand_calculation() -> None:
     labels = np.array([0, 1, 1, 1], dtype=np.int8)
     probabilities = np.array([0.1, 0.3, 0.9, 1.0])
     # Two bins: means 0.2 against 0.5 true, and 0.95 against 1.0 true, half of the reviews in each.
@@ -58,7 +58,7 @@ def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 2500), rel=0.05)
 
 
-def test_mcnemar_by_hand() -> None:
+def test_mcnemar_matches_a_hand_calculation() -> None:
     both, one, other = [True] * 6, [True] * 4, [False] * 4
     # Heads four times in four throws, or tails four times: 2 / 2^4.
     assert mcnemar(np.array(both + one), np.array(both + other)) == pytest.approx(1 / 8)
@@ -84,7 +84,7 @@ def test_curves_are_thinned_and_keep_their_ends() -> None:
     assert [precision_recall["recall"][end] for end in (0, -1)] == [0.0, 1.0]
 
 
-def test_accuracy_is_told_from_short_to_long() -> None:
+def test_accuracy_by_length_goes_from_short_to_long() -> None:
     table = accuracy_by_length(LABELS, LOGITS, np.array([30, 10, 20, 40]), parts=2)
     assert table == {"tokens": [15.0, 35.0], "accuracy": [0.5, 0.5], "reviews": [2, 2]}
     assert len(accuracy_by_length(LABELS, LOGITS, np.array([1, 2, 3, 4]), parts=9)["tokens"]) == 4

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sentiment.errors import InputError
 from sentiment.storage.archives import MAX_HEADER_BYTES, MAX_TEXT_BYTES, Limits, tar_texts, zip_blocks, zip_names
-from sentiment.text.glove import LINE_BYTES, read_vectors
+from sentiment.text.glove import MAX_LINE_BYTES, read_vectors
 from tests.conftest import LIMITS
 
 END = bytes(2 * tarfile.BLOCKSIZE)
@@ -273,7 +273,7 @@ def test_a_name_in_a_zip_file_that_is_not_utf8_is_refused(tmp_path: Path) -> Non
 def test_names_in_a_zip_file_are_shown_in_one_line(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {f"a\n\x1b{number}": b"" for number in range(900)})
     line = refusal(lambda: read_vectors(path, 3, [], LIMITS))
-    assert line.endswith(r"it holds a\n\x1b0, a\n\x1b1, a\n\x1b2, a\n\x1b3, a\n\x1b4 and 895 more")
+    assert line.endswith(r"it contains a\n\x1b0, a\n\x1b1, a\n\x1b2, a\n\x1b3, a\n\x1b4 and 895 more")
 
 
 @pytest.mark.slow
@@ -304,7 +304,7 @@ def test_a_zip_file_without_a_directory_is_refused(tmp_path: Path) -> None:
 def test_a_line_of_vectors_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_bytes(b"x" * (200 << 20))
-    line = f"vectors.txt: a line has more than {LINE_BYTES:,} bytes; it must be a word and its numbers"
+    line = f"vectors.txt: a line has more than {MAX_LINE_BYTES:,} bytes; each line must be a word and its numbers"
     assert line in refusal(lambda: read_vectors(path, 3, [], LIMITS))
 
 

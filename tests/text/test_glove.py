@@ -29,7 +29,7 @@ def write_zip(path: Path, members: dict[str, bytes]) -> bytes:
     return path.read_bytes()
 
 
-def test_wanted_rows_alone_are_kept(tmp_path: Path) -> None:
+def test_only_wanted_rows_are_kept(tmp_path: Path) -> None:
     vectors = read(tmp_path / "v", PLAIN)
     assert vectors.words == ["the", "naïve"]
     np.testing.assert_array_equal(vectors.matrix, np.array([[0.1, 0.2, 0.3], [4, 5, 6]], dtype=np.float32))
@@ -37,33 +37,33 @@ def test_wanted_rows_alone_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("only.txt",), ("glove.3d.txt", "glove.50d.txt"), ("a.txt", "b.3d.txt")])
-def test_a_zip_is_known_by_content_and_its_member_by_dimension(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_a_zip_file_is_recognized_and_its_member_chosen_by_dimension(tmp_path: Path, names: tuple[str, ...]) -> None:
     members = {name: PLAIN if name in ("only.txt", "glove.3d.txt", "b.3d.txt") else b"the 0 0\n" for name in names}
     assert read(tmp_path / "v", write_zip(tmp_path / "z", members)).words == ["the", "naïve"]
 
 
-def test_a_zip_without_a_fitting_member_is_refused(tmp_path: Path) -> None:
+def test_a_zip_file_without_a_member_of_the_dimension_is_refused(tmp_path: Path) -> None:
     content = write_zip(tmp_path / "z", {"a.50d.txt": b"", "a.100d.txt": b""})
-    with pytest.raises(InputError, match=r"one member named \*\.3d\.txt; it holds a\.50d\.txt, a\.100d\.txt"):
+    with pytest.raises(InputError, match=r"one file named \*\.3d\.txt; it contains a\.50d\.txt, a\.100d\.txt"):
         read(tmp_path / "v", content)
 
 
-def test_the_first_row_of_a_repeated_word_counts(tmp_path: Path) -> None:
+def test_the_first_row_of_a_repeated_word_is_used(tmp_path: Path) -> None:
     vectors = read(tmp_path / "v", PLAIN + b"the 7 8 9\nother 1 2 3\nother 1 2 3\n")
     assert vectors.repeated == 1
     assert vectors.matrix[0, 0] == np.float32(0.1)
 
 
-def test_the_header_of_word2vec_is_passed_over(tmp_path: Path) -> None:
+def test_the_header_of_word2vec_is_skipped(tmp_path: Path) -> None:
     assert read(tmp_path / "v", b"3 3\n" + PLAIN).rows == 3
 
 
-def test_words_may_hold_spaces_and_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+def test_words_may_contain_spaces_and_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     vectors = read(tmp_path / "v", PLAIN + b". . 1 2 3\nat name@domain.com 1 2 3\ncaf\xe9 1 2 3\r\n")
     assert vectors.rows == 6
 
 
-def test_no_wanted_word_gives_an_empty_matrix(tmp_path: Path) -> None:
+def test_without_wanted_words_the_matrix_is_empty(tmp_path: Path) -> None:
     assert read(tmp_path / "v", PLAIN, ("absent",)).matrix.shape == (0, 3)
 
 
@@ -80,16 +80,16 @@ def test_no_wanted_word_gives_an_empty_matrix(tmp_path: Path) -> None:
         (b"the 1 x 3\n", "v:1: every field after the word must be a number"),
         (b"the 1 nan 3\n", "v:1: every number must be finite"),
         (b"the 1 1e99 3\n", "v:1: every number must be finite"),
-        (b"", "v: holds no vectors"),
-        (b"PK\x03\x04 and no more", "the archive is damaged or truncated"),
+        (b"", "v: contains no vectors"),
+        (b"PK\x03\x04 and no more", "the zip file is damaged or truncated"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_malformed_row_is_reported_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(tmp_path / "v", content)
 
 
-def test_a_damaged_zip_is_named(tmp_path: Path) -> None:
+def test_a_damaged_zip_file_is_refused(tmp_path: Path) -> None:
     content = bytearray(write_zip(tmp_path / "z", {"a.3d.txt": PLAIN * 1000}))
     content[100] ^= 0xFF
     with pytest.raises(InputError, match=r"damaged|must be a word"):  # the text goes wrong before its checksum does
@@ -107,18 +107,18 @@ def test_a_damaged_zip_is_named(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf2 4\r\nthe 1 2 3 4\r\n", 4),
     ],
 )
-def test_another_dimension_is_named_with_the_parameter(tmp_path: Path, content: bytes, dimension: int) -> None:
+def test_for_another_dimension_the_message_names_the_parameter(tmp_path: Path, content: bytes, dimension: int) -> None:
     with pytest.raises(InputError, match=f"v:1: must be .* {dimension} numbers.*; set prepare.dimension: {dimension}$"):
         read(tmp_path / "v", content)
 
 
-def test_another_dimension_of_a_zip_file_is_named_with_the_parameter(tmp_path: Path) -> None:
+def test_for_other_dimensions_of_a_zip_file_the_message_names_the_parameter(tmp_path: Path) -> None:
     content = write_zip(tmp_path / "z", {"a.50d.txt": b"", "a.100d.txt": b""})
     with pytest.raises(InputError, match=r"; set prepare\.dimension: 50 or 100$"):
         read(tmp_path / "v", content)
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     mark = b"\xef\xbb\xbf"
     assert read(tmp_path / "v", mark + PLAIN).words == ["the", "naïve"]
     assert read(tmp_path / "v", mark + b"3 3\n" + PLAIN).rows == 3
@@ -126,7 +126,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["vec/", "__MACOSX/._glove.txt", "__MACOSX/vec/._glove.3d.txt", "vec/.DS_Store"])
-def test_folders_and_what_macos_adds_are_passed_over(tmp_path: Path, other: str) -> None:
+def test_folders_hidden_files_and_macos_files_are_ignored(tmp_path: Path, other: str) -> None:
     content = write_zip(tmp_path / "z", {other: b"", "vec/glove.txt": PLAIN})
     assert read(tmp_path / "v", content).words == ["the", "naïve"]
     check_beginning(tmp_path / "v", LIMITS)
@@ -141,11 +141,11 @@ def in_tar(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-# Files of another format, and the cause that both looks at them name.
+# Files in another format, and the cause that both functions name.
 OTHER_FILES = {
-    "a space at the end": (b"the 1 2 3 \nfilm 4 5 6 \n", "v:1: .*ends in a space, as word2vec and fastText write it"),
-    "a space behind a header": (b"2 3\nthe 1 2 3 \nfilm 4 5 6 \n", "v:2: .*ends in a space"),
-    "a space before CRLF": (b"the 1 2 3 \r\nfilm 4 5 6 \r\n", "v:1: .*ends in a space"),
+    "a space at the end": (b"the 1 2 3 \nfilm 4 5 6 \n", "v:1: .*ends with a space, as word2vec and fastText write it"),
+    "a space behind a header": (b"2 3\nthe 1 2 3 \nfilm 4 5 6 \n", "v:2: .*ends with a space"),
+    "a space before CRLF": (b"the 1 2 3 \r\nfilm 4 5 6 \r\n", "v:1: .*ends with a space"),
     "two spaces after the word": (b"the  1 2 3\nfilm  4 5 6\n", "v:1: .*two spaces in a row"),
     "two spaces between numbers": (b"the 1  2  3\nfilm 4  5  6\n", "v:1: .*two spaces in a row"),
     "two spaces in one row": (b"the 1 2 3\nfilm  4 5 6\n", "v:2: .*two spaces in a row"),
@@ -153,30 +153,33 @@ OTHER_FILES = {
     "a tab after the word": (b"the\t1 2 3\nfilm\t4 5 6\n", "v:1: .*the line has tabs"),
     "commas": (b"the,1,2,3\nfilm,4,5,6\n", "v:1: .*got 0 spaces in b'the,1,2,3'"),
     "an empty line": (b"the 1 2 3\n\nfilm 4 5 6\n", "v:2: .*got 0 spaces in b''"),
-    "gzip": (gzip.compress(PLAIN, mtime=0), "v: is compressed by gzip; unpack it, with gunzip"),
+    "gzip": (gzip.compress(PLAIN, mtime=0), "v: is compressed with gzip; unpack it with gunzip"),
     "gzip in a zip file": (
         {"glove.txt.gz": gzip.compress(PLAIN, mtime=0)},
-        r"v: glove\.txt\.gz: is compressed by gzip",
+        r"v: glove\.txt\.gz: is compressed with gzip",
     ),
-    "bzip2": (b"BZh91AY&SY", "v: is compressed by bzip2"),
+    "bzip2": (b"BZh91AY&SY", "v: is compressed with bzip2"),
     "a tar file": (in_tar(PLAIN), "v: is a tar archive"),
     "UTF-16": ("the 1 2 3\n".encode("utf-16"), "v: is UTF-16; save it as UTF-8"),
-    "word2vec's binary format": (b"2 3\nthe " + bytes(12) + b"\nfilm " + bytes(12), "v: is binary and must be text"),
+    "word2vec's binary format": (
+        b"2 3\nthe " + bytes(12) + b"\nfilm " + bytes(12),
+        "v: is a binary file; it must be text",
+    ),
     "a web page": (b"<!DOCTYPE HTML>\n<html></html>\n", "v: is a web page"),
-    "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid", "v: is a pointer of Git LFS"),
-    "nothing": (b"", "v: holds no vectors"),
-    "a byte order mark and no more": (b"\xef\xbb\xbf", "v: holds no vectors"),
-    "a zip file of nothing": ({}, "v: must hold one file, or one member named .*; it holds none"),
-    "a zip file of a folder": ({"vec/": b""}, "v: must hold one file, or one member named .*; it holds none"),
+    "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid", "v: is a Git LFS pointer"),
+    "nothing": (b"", "v: contains no vectors"),
+    "a byte order mark and no more": (b"\xef\xbb\xbf", "v: contains no vectors"),
+    "a zip file of nothing": ({}, "v: must contain one file, or one file named .*; it contains no files"),
+    "a zip file of a folder": ({"vec/": b""}, "v: must contain one file, or one file named .*; it contains no files"),
     "a zip file of several files": (
         {"a.txt": PLAIN, "b.txt": PLAIN},
-        r"v: must hold one file.*; it holds a\.txt, b\.txt",
+        r"v: must contain one file.*; it contains a\.txt, b\.txt",
     ),
 }
 
 
 @pytest.mark.parametrize(("content", "cause"), OTHER_FILES.values(), ids=list(OTHER_FILES))
-def test_a_file_in_another_format_is_refused_by_its_cause(
+def test_a_file_in_another_format_is_refused_with_the_cause(
     tmp_path: Path, content: bytes | dict[str, bytes], cause: str
 ) -> None:
     content = content if isinstance(content, bytes) else write_zip(tmp_path / "z", content)
@@ -204,7 +207,7 @@ def test_the_beginning_of_vectors_of_any_dimension_is_accepted(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("content", [b"A novel begins.\nIt goes on.\n", b"text,label\nFine,1\n", b"the 0,1 0,2\n"])
-def test_a_text_without_numbers_is_no_beginning(tmp_path: Path, content: bytes) -> None:
+def test_the_beginning_of_another_text_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "v").write_bytes(content)
     with pytest.raises(InputError, match="v:1: must be a word and its numbers, separated by spaces; got"):
         check_beginning(tmp_path / "v", LIMITS)

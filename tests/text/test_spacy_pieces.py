@@ -1,4 +1,4 @@
-"""What the cutting of pieces takes for granted about spaCy, read off spaCy itself."""
+"""The assumptions about spaCy on which `PieceTokenizer` rests, checked against spaCy's own rules."""
 
 import re
 import string
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 import spacy
 
-from sentiment.text.spacy_pieces import LETTERS, LONGEST_PIECE, LONGEST_RUN, PLAIN, PieceTokenizer
-from tests.text.test_tokenizer import HOSTILE
+from sentiment.text.spacy_pieces import LETTERS, MAX_PIECE_LENGTH, MAX_STAND_INS, PLAIN_PIECE, PieceTokenizer
+from tests.text.test_tokenizer import UNUSUAL
 
 ENGLISH: Any = spacy.blank("en").tokenizer
 PATTERNS = {
@@ -28,7 +28,7 @@ ASCII = set(range(128))
 
 
 @pytest.fixture(scope="module")
-def cutter() -> PieceTokenizer:
+def tokenizer() -> PieceTokenizer:
     return PieceTokenizer()
 
 
@@ -48,7 +48,7 @@ def parts(pattern: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def characters(kind: Any, value: Any) -> set[int]:
-    """Return what characters of ASCII a part matches by itself."""
+    """Return the ASCII characters that a part matches by itself."""
     if kind is kinds.LITERAL:
         return {value} & ASCII
     if kind is kinds.NOT_LITERAL:
@@ -66,14 +66,14 @@ def characters(kind: Any, value: Any) -> set[int]:
     return set()
 
 
-def tells_letters_apart(kind: Any, value: Any) -> bool:
-    """Say whether a part matches some ASCII letters of a case and not all."""
+def distinguishes_letters(kind: Any, value: Any) -> bool:
+    """Tell whether a part matches some but not all ASCII letters of one case."""
     matched = characters(kind, value)
     return any(matched & case and not case <= matched for case in CASES)
 
 
 def choices(pattern: str) -> list[Any]:
-    """Return the alternatives of a regular expression; what all of them begin with stands before each."""
+    """Return the alternatives of a regular expression, each with the common beginning."""
     parsed = list(parser.parse(pattern))
     branch = [number for number, (kind, _) in enumerate(parsed) if kind is kinds.BRANCH]
     if branch != [len(parsed) - 1]:
@@ -82,8 +82,8 @@ def choices(pattern: str) -> list[Any]:
 
 
 def needs_an_unplain_character(choice: Any) -> bool:
-    """Say whether whatever the alternative matches holds a digit, a dollar or something beyond ASCII, or is "'s"."""
-    plain = re.compile(PLAIN)
+    """Tell whether every match contains a digit, a dollar sign or a character outside ASCII, or is "'s"."""
+    plain = re.compile(PLAIN_PIECE)
     for kind, value in choice:
         if kind is kinds.LITERAL and not plain.match(chr(value)):
             return True
@@ -96,53 +96,53 @@ def needs_an_unplain_character(choice: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_spacys_rules_tell_plain_letters_apart_by_case_alone(name: str) -> None:
+def test_spacys_rules_distinguish_plain_letters_by_case_alone(name: str) -> None:
     for choice in choices(PATTERNS[name]):
-        if any(tells_letters_apart(*part) for part in parts(choice)):
+        if any(distinguishes_letters(*part) for part in parts(choice)):
             assert needs_an_unplain_character(choice), choice
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_spacys_rules_count_no_letters_beyond_those_of_a_shape(name: str) -> None:
+def test_spacys_rules_count_no_more_letters_than_a_shape_keeps(name: str) -> None:
     for kind, value in parts(parser.parse(PATTERNS[name])):
         if kind in (kinds.MAX_REPEAT, kinds.MIN_REPEAT):
             least, most, repeated = value
             of_letters = any(characters(*part) & set().union(*CASES) for part in parts(repeated))
-            assert not of_letters or (least < LONGEST_RUN and (most <= 1 or most > LONGEST_PIECE))
+            assert not of_letters or (least < MAX_STAND_INS and (most <= 1 or most > MAX_PIECE_LENGTH))
         if kind is kinds.ASSERT and value[0] < 0:
-            assert parser.SubPattern.getwidth(value[1])[1] < LONGEST_RUN
+            assert parser.SubPattern.getwidth(value[1])[1] < MAX_STAND_INS
 
 
-def test_no_shape_can_be_taken_for_a_special_case() -> None:
+def test_no_shape_looks_like_a_special_case() -> None:
     stand_ins = {run for run in SPECIAL_LETTERS if set(run.lower()) == {"q"}}
     assert stand_ins == {"q"}
     assert set(string.ascii_lowercase) <= SPECIAL_LETTERS  # so that a single small letter stands for itself
 
 
-def test_special_cases_hold_no_white_space_within() -> None:
+def test_no_special_case_contains_white_space() -> None:
     assert not [special for special in ENGLISH.rules if len(special.split()) > 1]
 
 
-def test_the_tokenizer_asks_nothing_else() -> None:
+def test_spacys_tokenizer_has_no_other_rules() -> None:
     assert ENGLISH.token_match is None
     assert ENGLISH.faster_heuristics
 
 
-def test_pieces_are_cut_as_texts_are(cutter: PieceTokenizer) -> None:
-    pieces = sorted({piece for text in HOSTILE for piece in text.split(" ")} | set(ENGLISH.rules))
-    cut = cutter.cut(pa.array(pieces))
-    words = [[cut.types[number].as_py() for number in numbers] for numbers in cut.ids.to_pylist()]
+def test_each_piece_gets_the_tokens_that_spacy_gives_it(tokenizer: PieceTokenizer) -> None:
+    pieces = sorted({piece for text in UNUSUAL for piece in text.split(" ")} | set(ENGLISH.rules))
+    tokenized = tokenizer.tokenize_pieces(pa.array(pieces))
+    words = [[tokenized.types[number].as_py() for number in numbers] for numbers in tokenized.ids.to_pylist()]
     assert words == [[token.text for token in ENGLISH(piece)] for piece in pieces]
 
 
-def test_pieces_that_make_a_special_case_together_meet(cutter: PieceTokenizer) -> None:
+def test_pieces_that_form_a_special_case_are_joined(tokenizer: PieceTokenizer) -> None:
     pieces = ["great:)", ")", "and", "8", ")", "he", "'s", "end.", "<br", "<.", "<b"]
-    texts = pa.array(pieces)
-    meetings = cutter.find_joins(cutter.cut(texts), texts, pa.array(np.arange(len(pieces), dtype=np.int32)))
-    assert [f"{pieces[place]} {pieces[place + 1]}" for place in meetings] == ["great:) )", "8 )", "he 's", "<. <b"]
+    distinct, sequence = pa.array(pieces), pa.array(np.arange(len(pieces), dtype=np.int32))
+    joins = tokenizer.find_joins(distinct, tokenizer.tokenize_pieces(distinct), sequence)
+    assert [f"{pieces[place]} {pieces[place + 1]}" for place in joins] == ["great:) )", "8 )", "he 's", "<. <b"]
 
 
-def test_it_forgets_the_words_it_has_seen(cutter: PieceTokenizer) -> None:
-    known = len(cutter._vocab.strings)
-    cutter.words([f"naïveté{number}" for number in range(100)])
-    assert len(cutter._vocab.strings) == known
+def test_spacys_vocabulary_does_not_grow(tokenizer: PieceTokenizer) -> None:
+    known = len(tokenizer._vocab.strings)
+    tokenizer.tokenize_texts([f"naïveté{number}" for number in range(100)])
+    assert len(tokenizer._vocab.strings) == known

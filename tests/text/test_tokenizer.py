@@ -16,7 +16,7 @@ from sentiment.text.tokenizer import IN_WHITESPACE, UNKNOWN, WHITESPACE, ReviewT
 AS_SPACY = ReviewTokenizer(TokenRules(lower=False, keep_breaks=True, max_tokens=None))
 SPACY: Any = spacy.blank("en").tokenizer
 WHITE_SPACE = [chr(code) for code in range(0x110000) if chr(code).isspace()]
-HOSTILE = [
+UNUSUAL = [
     "  two  spaces ",
     "don't\tstop\n\n",
     "a\n b \n c\x85 \x85d\xa0 e",
@@ -59,33 +59,33 @@ def tokenize(texts: list[str], rules: TokenRules) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_tokens_equal_spacys_on_every_review() -> None:
-    texts = [review.text for review in generate_reviews(4500, seed=7)] + HOSTILE
+def test_the_tokens_of_every_sample_review_equal_spacys() -> None:
+    texts = [review.text for review in generate_reviews(4500, seed=7)] + UNUSUAL
     assert tokens_of(AS_SPACY.tokenize(pa.array(texts))) == [[token.text for token in SPACY(text)] for text in texts]
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
-def test_tokens_equal_spacys_on_hostile_text(texts: list[str]) -> None:
+def test_the_tokens_of_unusual_texts_equal_spacys(texts: list[str]) -> None:
     expected = [[token.text for token in SPACY(text)] or [UNKNOWN] for text in texts]
     assert tokens_of(AS_SPACY.tokenize(pa.array(texts))) == expected
 
 
-def test_a_review_has_the_same_tokens_whatever_came_before() -> None:
-    whole = tokens_of(AS_SPACY.tokenize(pa.array(HOSTILE)))
-    batches = (pa.array([text]) for text in HOSTILE)
+def test_the_tokens_of_a_review_do_not_depend_on_earlier_reviews() -> None:
+    whole = tokens_of(AS_SPACY.tokenize(pa.array(UNUSUAL)))
+    batches = (pa.array([text]) for text in UNUSUAL)
     assert [tokens for tokenized in AS_SPACY.tokenize_all(batches) for tokens in tokens_of(tokenized)] == whole
 
 
-def test_each_distinct_token_has_one_number() -> None:
-    types = AS_SPACY.tokenize(pa.array(HOSTILE)).types.to_pylist()
+def test_each_distinct_token_has_one_id() -> None:
+    types = AS_SPACY.tokenize(pa.array(UNUSUAL)).types.to_pylist()
     assert len(set(types)) == len(types)
 
 
-def test_white_space_beyond_ascii_is_known_by_its_byte_before_the_last() -> None:
+def test_the_next_to_last_byte_identifies_white_space_outside_ascii() -> None:
     assert all(IN_WHITESPACE[space.encode()[-2]] for space in WHITE_SPACE if ord(space) >= 0x80)
 
 
-def test_white_space_is_pythons() -> None:
+def test_white_space_matches_pythons_definition() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     found = pc.match_substring_regex(pa.array(characters), WHITESPACE).to_numpy(zero_copy_only=False)
     assert found.tolist() == [character.isspace() for character in characters]
@@ -98,7 +98,7 @@ def test_white_space_is_pythons() -> None:
         (TokenRules(lower=True, keep_breaks=False, max_tokens=None), ["good", ".", "not", "bad"]),
     ],
 )
-def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: list[str]) -> None:
+def test_breaks_become_one_space_and_lower_converts_tokens(rules: TokenRules, expected: list[str]) -> None:
     assert tokenize(["Good.<br /><br />Not\xa0<br/> Bad"], rules) == [expected]
 
 
@@ -109,7 +109,7 @@ def test_breaks_become_one_space_and_case_may_go(rules: TokenRules, expected: li
         *('<br clear="all">', "<BR CLEAR=ALL>", "<br class='a b' />", '<br id="x"/>', "<br / >", "<br clear>"),
     ],
 )
-def test_a_break_is_known_in_any_case_and_with_attributes(tag: str) -> None:
+def test_breaks_are_recognized_in_any_case_and_with_attributes(tag: str) -> None:
     rules = TokenRules(lower=False, keep_breaks=False, max_tokens=None)
     assert tokenize([f"Good{tag}Not {tag} {tag}Bad"], rules) == [["Good", "Not", "Bad"]]
 
@@ -117,13 +117,13 @@ def test_a_break_is_known_in_any_case_and_with_attributes(tag: str) -> None:
 @pytest.mark.parametrize(
     "text", ["<b>Good</b>", "<brr>", "<bread>", "<br-x>", "< br>", "<br", "<br <i>", "br>", "<hr>"]
 )
-def test_what_is_no_break_stays(text: str) -> None:
+def test_other_tags_are_kept(text: str) -> None:
     assert tokenize([text], TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
         AS_SPACY.tokenize(pa.array([text]))
     )
 
 
-def test_breaks_as_the_corpora_write_them_give_the_tokens_that_they_gave() -> None:
+def test_breaks_separate_tokens_like_a_space() -> None:
     texts = [review.text.replace(". ", ".<br /><br />") for review in generate_reviews(1000, seed=7)]
     before = [re.sub(r"(?:\s*<br\s*/?>\s*)+", " ", text) for text in texts]
     assert tokenize(texts, TokenRules(lower=False, keep_breaks=False, max_tokens=None)) == tokens_of(
@@ -131,13 +131,13 @@ def test_breaks_as_the_corpora_write_them_give_the_tokens_that_they_gave() -> No
     )
 
 
-def test_blank_texts_hold_nothing_but_white_space_and_breaks() -> None:
+def test_texts_of_white_space_and_breaks_are_blank() -> None:
     blank = ["", " ", "\n\t", "\xa0\u2003\x85", "<br />", " <BR> \n<br/>"]
     texts = [*blank, "a", " a ", "<br />.", "<b>", "\u200b", "\0", "<br", "a\n\n", "\n\na"]
     assert are_blank(pa.array(texts)).tolist() == [True] * len(blank) + [False] * (len(texts) - len(blank))
 
 
-def test_breaks_may_be_kept() -> None:
+def test_keep_breaks_keeps_breaks() -> None:
     assert "br" in "".join(tokens_of(AS_SPACY.tokenize(pa.array(["Good.<br /><br />Bad"])))[0])
 
 
@@ -147,12 +147,12 @@ def test_every_review_has_a_token(text: str) -> None:
     assert words == [["good"], [UNKNOWN] if text == "" else [" "], ["bad"]]
 
 
-def test_the_first_tokens_may_be_all_that_is_kept() -> None:
+def test_max_tokens_keeps_the_first_tokens() -> None:
     rules = TokenRules(lower=False, keep_breaks=True, max_tokens=2)
     assert tokenize(["a b c", "d", ""], rules) == [["a", "b"], ["d"], [UNKNOWN]]
 
 
-def test_lower_case_is_taken_after_cutting() -> None:
+def test_tokens_are_converted_to_lower_case_after_tokenizing() -> None:
     upper = "MR. SMITH SAID 'NO' İ ΣΑΣ"
     expected = [token.text.lower() for token in SPACY(upper)]
     assert tokenize([upper], TokenRules(lower=True, keep_breaks=True, max_tokens=None)) == [expected]
@@ -163,6 +163,6 @@ def test_no_texts_give_no_tokens() -> None:
     assert len(tokenized.ids) == len(tokenized.types) == 0
 
 
-def test_a_slice_of_texts_is_tokenized_as_its_own_array() -> None:
-    texts = pa.array(HOSTILE)
+def test_a_slice_of_an_array_is_tokenized_like_a_copy() -> None:
+    texts = pa.array(UNUSUAL)
     assert tokens_of(AS_SPACY.tokenize(texts[3:7])) == tokens_of(AS_SPACY.tokenize(texts))[3:7]

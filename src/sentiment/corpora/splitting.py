@@ -1,4 +1,4 @@
-"""Hold out reviews so that no text, and no film, is on both sides of a split."""
+"""Hold out reviews so that equal texts, and reviews of the same film, stay on one side of a split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -16,19 +16,19 @@ from sentiment.errors import InputError
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
 TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
 
-# For each split that is drawn: the parameter for its share and the parameter that keeps groups together.
+# For each split that is drawn: the parameter for its share, and the parameter that keeps groups together.
 PARAMETERS = {
     "test": ("download.custom.test_share", "download.custom.group_column"),
     "validation": ("prepare.validation_share", "prepare.split_by"),
 }
-# Largest ratio between the reviews drawn and asked for; 2 changes the standard error of a metric by a factor of 1.4.
+# Limit on the ratio of reviews drawn and requested; 2 changes the standard error of a metric by a factor of 1.4.
 MAX_SHARE_FACTOR = 2
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
 
 class SplitInputs(NamedTuple):
-    """Data needed to split a corpus of N reviews, of which n are in train and m in test."""
+    """The data needed to split a corpus of N reviews, of which n are in train and m in test."""
 
     splits: npt.NDArray[np.int8]  # (N,), index into SPLITS
     labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
@@ -37,8 +37,8 @@ class SplitInputs(NamedTuple):
     test_texts: Keys  # (m,)
 
 
-def read_outline(path: Path) -> SplitInputs:
-    """Read the data needed for splitting from a whole corpus."""
+def read_split_inputs(path: Path) -> SplitInputs:
+    """Read the data needed to split a corpus, in batches, without keeping the texts."""
     parts: list[SplitInputs] = []
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
@@ -50,7 +50,7 @@ def read_outline(path: Path) -> SplitInputs:
 
 
 def keys_of(values: Iterable[str | None]) -> Keys:
-    """Hash each value to a 64-bit key; for a million distinct values, the probability of a collision is 3e-8."""
+    """Hash each value to a 64-bit key, None to 0; with a million distinct values, a collision has probability 3e-8."""
     digests = (
         0
         if value is None
@@ -60,14 +60,14 @@ def keys_of(values: Iterable[str | None]) -> Keys:
     return np.fromiter(digests, dtype=np.int64)
 
 
-def count_shared_texts(outline: SplitInputs, most: float) -> int:
-    """Count the test reviews whose text is also in train; raise InputError if their share of test exceeds `most`."""
-    shared, tests = int(np.isin(outline.test_texts, outline.texts).sum()), len(outline.test_texts)
-    if shared > most * tests:
+def count_shared_texts(inputs: SplitInputs, max_share: float) -> int:
+    """Count the test reviews whose text is also in train; raise InputError if their share exceeds `max_share`."""
+    shared, tests = int(np.isin(inputs.test_texts, inputs.texts).sum()), len(inputs.test_texts)
+    if shared > max_share * tests:
         raise InputError(
-            f"prepare.max_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have a text that "
-            f"also stands in train, and at most {most:.1%} may: remove them from one side, or set "
-            "download.custom.split_column to null to have a test split drawn that keeps equal texts together"
+            f"prepare.max_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have the same text "
+            f"as a training review; at most {max_share:.1%} are allowed; remove them from train or test, or set "
+            "download.custom.split_column to null, so that a test split is drawn that keeps equal texts together"
         )
     return shared
 
@@ -97,43 +97,42 @@ def report_share(
 ) -> None:
     """Check and print the share of N reviews that was held out for a split.
 
-    `held_out` and `labels` are (N,). `ties` holds the keys of the texts, (N,), and those of the groups if groups stay
-    together. Raises InputError if either side lacks a label, or has less than half or more than twice as many reviews
-    as asked for.
+    `held_out` and `labels` are (N,). `ties` has the keys of the texts, (N,), and the keys of the groups if groups stay
+    together. Raises InputError if either side lacks a label, or has less than half or more than twice the requested
+    number of reviews.
     """
     drawn, reviews = int(held_out.sum()), len(held_out)
     wanted = round(share * reviews)
-    far = any(
+    is_far = any(
         max(side) > MAX_SHARE_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
     )
-    if far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
+    if is_far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
         parameter, grouping = PARAMETERS[split]
         counts = [
             f"{np.count_nonzero(labels[held_out] == value):,} of {np.count_nonzero(labels == value):,} {name}"
             for value, name in enumerate(("negative", "positive"))
         ]
         raise InputError(
-            f"{parameter}: the draw nearest to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
+            f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
             f"each side needs both labels and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
         )
-    print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (asked for {share:.1%})")
+    print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (requested: {share:.1%})")
 
 
 def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str:
-    """Explain which ties prevented the requested share, and suggest a remedy."""
-    said = []
+    """Explain which ties prevent the requested share, and suggest a remedy."""
+    reasons = []
     texts, groups = (
         np.unique(keys[keys != 0], return_counts=True)[1]
         for keys in (ties["text"], ties.get("group", np.zeros(0, dtype=np.int64)))
     )
     if len(texts) < reviews:
-        said.append(f"equal texts stay on one side, and the {reviews:,} reviews are {len(texts):,} distinct texts")
+        reasons.append(f"equal texts stay together, and the {reviews:,} reviews have {len(texts):,} distinct texts")
     if len(groups):
-        said.append(
-            f"a group stays on one side ({grouping}), and there are {len(groups):,} groups, the largest of "
-            f"{groups.max():,} reviews"
+        reasons.append(
+            f"groups stay together ({grouping}), and the largest of {len(groups):,} groups has {groups.max():,} reviews"
         )
-    return f"{'; '.join(said) or 'there are too few reviews'}: give more, or ask for another share"
+    return f"{'; '.join(reasons) or 'there are too few reviews'}; add reviews or change the share"
 
 
 def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -144,19 +143,20 @@ def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) ->
     """
     drawn = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
     if len(np.unique(labels[drawn])) < 2:
-        raise InputError(f"prepare.labels: {count} training reviews, drawn at random, all have one label; draw more")
+        raise InputError(
+            f"prepare.labels: the {count} randomly drawn training reviews all have the same label; draw more"
+        )
     return drawn
 
 
 def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Hold out a share of the reviews of each label, as exactly as the ties allow; return a mask, (N,) bool.
+    """Hold out a share of the reviews of each label, as exactly as ties allow, and return a mask, (N,) bool.
 
     `labels` is (N,). Each array of `ties`, (N,), gives every review a key (for its text or its film), or 0 for none.
     Reviews that share a key in any array are tied and stay on the same side, and ties are transitive.
 
-    Sets of tied reviews (units) are visited in random order, and a unit is taken if it fits into the quota that is left
-    of every label. Units of single reviews fill the quotas exactly; where large units leave a gap, `_refine` narrows
-    the gap.
+    The sets of tied reviews (units) are visited in random order. A unit is taken if it fits into what remains of the
+    quota of every label. Units of one review fill the quotas exactly; if large units leave a gap, `_refine` narrows it.
     """
     unit_of = _units(len(labels), ties)
     order = np.random.default_rng(seed).permutation(int(unit_of.max(initial=-1)) + 1)
@@ -165,9 +165,9 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
     columns = [np.bincount(unit_of[labels == value], minlength=len(order))[order] for value in values]
     room, taken = quotas, np.zeros(len(order), dtype=np.bool_)
     for place, counts in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-        if all(count <= left for count, left in zip(counts, room, strict=True)):
+        if all(count <= free for count, free in zip(counts, room, strict=True)):
             taken[place] = True
-            room = [left - count for count, left in zip(counts, room, strict=True)]
+            room = [free - count for count, free in zip(counts, room, strict=True)]
     if any(room):
         taken = _refine(taken, np.stack(columns, axis=1), np.array(quotas))
     chosen = np.zeros(len(order), dtype=np.bool_)
@@ -178,10 +178,10 @@ def hold_out(labels: npt.NDArray[np.int8], ties: Sequence[Keys], share: float, s
 def _refine(
     taken: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64], quotas: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Bring the draw nearer to the quotas of K labels by adding or removing single units, of U, greedily.
+    """Bring the draw closer to the quotas of K labels, greedily, by adding or removing one of U units at a time.
 
-    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Between
-    draws at the same distance, the draw with more labels on both sides wins, since each side needs every label.
+    `taken` is (U,), `sizes` (U, K), `quotas` (K,). The distance is the sum over labels of |drawn - quota|. Of draws at
+    the same distance, the one with more labels on both sides is better, since each side needs every label.
     """
 
     def distance(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:  # (..., K) to (...)
@@ -190,17 +190,18 @@ def _refine(
 
     taken, drawn = taken.copy(), sizes[taken].sum(axis=0)
     while True:
-        turned = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): the draw after adding or removing each unit
-        best = int(distance(turned).argmin())
-        if distance(turned[best]) >= distance(drawn):
+        changed = drawn + np.where(taken, -1, 1)[:, None] * sizes  # (U, K): the draw after adding or removing each unit
+        best = int(distance(changed).argmin())
+        if distance(changed[best]) >= distance(drawn):
             return taken
-        drawn, taken[best] = turned[best], not taken[best]
+        drawn, taken[best] = changed[best], not taken[best]
 
 
 def _units(reviews: int, ties: Sequence[Keys]) -> npt.NDArray[np.int64]:
     """Return the connected component of each review, (N,), in the graph that joins reviews with a common key.
 
-    Each review repeatedly takes the smallest number among the reviews that share a key with it, until nothing changes.
+    Each review starts with its own number and repeatedly takes the smallest number among the reviews that share a key
+    with it, until nothing changes.
     """
     unit = np.arange(reviews)
     tied = [np.flatnonzero(keys) for keys in ties]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentiment.dataset.encoded import EncodedReviews
 
-JITTER = 0.03  # relative to the length; on IMDb, batches of 64 are 2.6 % padding (1.5 % with 0.0, 5.6 % with 0.1)
+JITTER = 0.03  # share of the length; on IMDb, batches of 64 are then 2.6 % padding (1.5 % with 0.0, 5.6 % with 0.1)
 
 
 class Batch(NamedTuple):

@@ -1,6 +1,6 @@
 """The vocabulary, a torchtext `Vocab`: the tokens that the model knows, their ids and their initial vectors.
 
-No other module of the project imports torchtext. Release 0.6 has the API that the tutorials use.
+No other module imports torchtext, an archived package. Release 0.6 has the API that many tutorials use.
 """
 
 from collections import Counter
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchtext.vocab import Vocab
 
 from sentiment.corpora.reviews import SURROGATE
+from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
@@ -41,9 +43,9 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
     rank = min(max_size, len(counts))
     least = np.partition(frequencies, -rank)[-rank]
-    # torchtext sorts and stores every token it is given, so leave out those too rare to be kept.
-    likely = Counter({token: count for token, count in counts.items() if count >= least})
-    return Vocab(likely, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
+    # torchtext sorts and stores every token, so leave out the tokens that are too rare to be kept.
+    candidates = Counter({token: count for token, count in counts.items() if count >= least})
+    return Vocab(candidates, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
 def vocabulary_words(vocabulary: Vocab) -> pa.StringArray:
@@ -54,23 +56,33 @@ def vocabulary_words(vocabulary: Vocab) -> pa.StringArray:
 def encode(tokenized: TokenizedTexts, words: pa.StringArray, pad_to: int | None = None) -> pa.ListArray:
     """Convert the tokenized tokens of N reviews to vocabulary ids, N lists of int32.
 
-    With `pad_to`, shorter reviews are padded to that many tokens, and the model reads the padding as part of the
-    review.
+    With `pad_to`, shorter reviews are padded to that many tokens; the model reads this padding like any other token.
     """
     ids = pc.index_in(tokenized.types, words).fill_null(SPECIALS.index(UNKNOWN))
     encoded = pa.ListArray.from_arrays(tokenized.ids.offsets, ids.take(tokenized.ids.values))
     return encoded if pad_to is None else _pad(encoded, pad_to)
 
 
-def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> pa.ListArray:
-    """Convert N texts to vocabulary ids, N lists of int32, in the same way as the corpus."""
-    return encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
+def to_tensors(tokens: pa.ListArray | pa.ChunkedArray, labels: npt.NDArray[np.int8]) -> EncodedReviews:
+    """Convert N lists of int32 and their labels, (N,), to tensors."""
+    lengths = torch.tensor(pc.list_value_length(tokens).to_numpy(), dtype=torch.int64)
+    return EncodedReviews(
+        tokens=torch.tensor(pc.list_flatten(tokens).to_numpy()),
+        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        labels=torch.tensor(labels),
+    )
 
 
-def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
+def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> EncodedReviews:
+    """Encode N texts in the same way as the corpus; their labels are unknown."""
+    tokens = encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
+    return to_tensors(tokens, np.full(len(texts), -1, dtype=np.int8))
+
+
+def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
     lengths = pc.list_value_length(encoded).to_numpy()
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(np.maximum(lengths, least), out=offsets[1:])
+    np.cumsum(np.maximum(lengths, min_length), out=offsets[1:])
     ids = np.full(offsets[-1], SPECIALS.index(PADDING), dtype=np.int32)
     first = np.cumsum(lengths) - lengths  # start of each review before padding
     ids[np.arange(lengths.sum()) + np.repeat(offsets[:-1] - first, lengths)] = encoded.flatten().to_numpy()
@@ -78,10 +90,10 @@ def _pad(encoded: pa.ListArray, least: int) -> pa.ListArray:
 
 
 def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
-    """Return the embedding matrix, (V, E) float32: known words from `vectors`, others from a normal distribution.
+    """Return the embedding matrix, (V, E) float32: words without a vector get one from a normal distribution.
 
-    The padding row is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's instruction
-    set.
+    The row of the padding token is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's
+    instruction set.
     """
     rows = {word: row for row, word in enumerate(vectors.words)}
     row_of = np.array([rows.get(word, -1) for word in vocabulary.itos])
@@ -96,8 +108,8 @@ def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float
 def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
     """Return the share of vocabulary types, and of the fitted text's tokens, that have a pretrained vector.
 
-    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary count
-    as tokens without a vector.
+    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary have
+    no vector.
     """
     types = vocabulary.itos[len(SPECIALS) :]
     covered = set(vectors.words)
@@ -114,8 +126,8 @@ def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
 def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
     """Read a vocabulary written by `save_vocabulary`; the counts alone determine the ids.
 
-    `size` is V, the number of words for which a model has weights, including the special tokens; None accepts any
-    number. Raises InputError if the number of words differs from `size`, or if the file holds anything else.
+    `size` is V of the model, with the special tokens; None accepts any number of words. Raises InputError if the number
+    of words differs from `size`, or if the file is not a vocabulary.
     """
     saved = read_json(path, "a vocabulary", {"counts", "rules"})
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
@@ -123,7 +135,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
         raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {abbreviated(counts)}")
     for token, count in counts.items():
         if token in SPECIALS or SURROGATE.search(token):
-            raise InputError(f"{path}: is not a vocabulary: {abbreviated(token)} is no token of a text")
+            raise InputError(f"{path}: is not a vocabulary: {abbreviated(token)} cannot be a token of a text")
         if type(count) is not int or count < 1:  # bool is a subclass of int
             raise InputError(
                 f"{path}: is not a vocabulary: the count of {abbreviated(token)} must be a whole number of 1 or more; "
@@ -132,7 +144,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
     words = len(counts) + len(SPECIALS)
     if size is not None and words != size:
         raise InputError(
-            f"{path}: must hold {size:,} words, as many as the model has weights for; got {words:,}; "
-            "fetch the model's folder again or train the model again"
+            f"{path}: must have {size:,} words, like the model; got {words:,}; "
+            "restore the model's folder or train the model again"
         )
     return Vocab(Counter(counts), specials=SPECIALS), rules

@@ -1,4 +1,4 @@
-"""A linear baseline, the model to try first: logistic regression on TF-IDF of unigrams and bigrams."""
+"""A linear baseline: logistic regression on TF-IDF of unigrams and bigrams (scikit-learn)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Behavioural tests: a model's accuracy on short texts that each test one capability (Ribeiro et al. 2020)."""
+"""Behavioural tests: the accuracy on short texts, each of which tests one capability (Ribeiro et al. 2020)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def read_cases(path: Path) -> Cases:
         raise
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise InputError(
-            f"{path}: must be CSV with columns capability, label (one of {', '.join(LABELS)}) and text: {error}"
+            f"{path}: must be CSV with the columns capability, label (one of {', '.join(LABELS)}) and text: {error}"
         ) from error
     return Cases(capabilities, numbers, texts)
 

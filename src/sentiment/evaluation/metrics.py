@@ -1,4 +1,4 @@
-"""Metrics of the predictions, and curves to plot."""
+"""Metrics of a model's predictions, and the data of its plots."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]  # (N,) of 0 and 1
 Table = dict[str, Sequence[object]]  # columns of equal length
 
-CURVE_POINTS = 500  # more are invisible, and a curve of 25,000 points makes the page slow
-DIGITS = 6  # of metrics and curves; further digits depend on the processor
+CURVE_POINTS = 500  # more would not be visible, and 25,000 would make the page slow
+DIGITS = 6  # decimals of metrics and curves; more would depend on the processor
 RESAMPLES = 10_000
 
 
@@ -47,7 +47,7 @@ def calibration_error(labels: Labels, probabilities: Floats, bins: int) -> float
 def accuracy_interval(correct: npt.NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:
     """Return the 95 % confidence interval of the accuracy on N reviews, by the percentile bootstrap (Efron 1979).
 
-    The number of correct reviews among N drawn with replacement is binomial, so that no reviews need to be drawn.
+    The number of correct reviews among N drawn with replacement is binomial, so no reviews are drawn.
     """
     drawn = np.random.default_rng(seed).binomial(len(correct), correct.mean(), RESAMPLES) / len(correct)
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -55,9 +55,10 @@ def accuracy_interval(correct: npt.NDArray[np.bool_], seed: int = 0) -> tuple[fl
 
 
 def mcnemar(correct: npt.NDArray[np.bool_], other_correct: npt.NDArray[np.bool_]) -> float:
-    """Return the p-value of McNemar's exact test (1947) that two models are equally good on N reviews.
+    """Return the p-value of McNemar's exact test (1947) of the hypothesis that two models are equally accurate.
 
-    If the models are equally good, a review that only one model gets right is equally likely to be either model's.
+    Both masks are (N,). Under the hypothesis, a review that only one model gets right is as likely to be the one's as
+    the other's.
     """
     one = int(np.sum(correct & ~other_correct))
     either = int(np.sum(correct ^ other_correct))
@@ -87,12 +88,12 @@ def precision_recall_curve(labels: Labels, logits: Floats) -> Table:
 
 
 def accuracy_by_length(labels: Labels, logits: Floats, lengths: npt.NDArray[np.int64], parts: int) -> Table:
-    """Split the reviews, sorted by number of tokens, into parts of equal size, and return the accuracy of each part."""
-    chunks = [chunk for chunk in np.array_split(np.argsort(lengths, kind="stable"), parts) if len(chunk)]
+    """Return the accuracy by review length, over `parts` parts of equal size from short to long reviews."""
+    sorted_parts = [chunk for chunk in np.array_split(np.argsort(lengths, kind="stable"), parts) if len(chunk)]
     return {
-        "tokens": [round(float(lengths[chunk].mean()), 1) for chunk in chunks],
-        "accuracy": [round(float(np.mean((logits[chunk] > 0) == labels[chunk])), DIGITS) for chunk in chunks],
-        "reviews": [len(chunk) for chunk in chunks],
+        "tokens": [round(float(lengths[chunk].mean()), 1) for chunk in sorted_parts],
+        "accuracy": [round(float(np.mean((logits[chunk] > 0) == labels[chunk])), DIGITS) for chunk in sorted_parts],
+        "reviews": [len(chunk) for chunk in sorted_parts],
     }
 
 

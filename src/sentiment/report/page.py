@@ -11,7 +11,7 @@ from sentiment.report.plots import Plot
 from sentiment.storage.outputs import atomic_output
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MIN_SHADED_WEIGHT = 0.05  # share of the largest weight, below which a word is not shaded
+MIN_SHADED_WEIGHT = 0.05  # words with a smaller share of the largest weight are not shaded
 
 
 class Word(NamedTuple):
@@ -32,7 +32,7 @@ class Mistake(NamedTuple):
     words: list[Word]
 
 
-Rows = Mapping[str, object]  # of a table: names and values
+Rows = Mapping[str, object]  # a table of names and values
 
 
 class Report(NamedTuple):
@@ -48,12 +48,12 @@ class Report(NamedTuple):
 
 
 def align_words(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
-    """Locate n tokens in the text that contains them in order, and scale their weights, (n,), for shading."""
-    heaviest = max(map(abs, weights), default=0.0) or 1.0
+    """Locate n tokens in the text, which contains them in this order, and scale their weights, (n,), for shading."""
+    largest = max(map(abs, weights), default=0.0) or 1.0
     words, end = [], 0
     for token, weight in zip(tokens, weights, strict=True):
-        start = max(end, text.find(token, end))  # the token of an empty text, <unk>, is not in the text
-        share = round(weight / heaviest, 2)
+        start = max(end, text.find(token, end))  # an empty text has the token <unk>, which it does not contain
+        share = round(weight / largest, 2)
         words.append(Word(token, start > end, share if abs(share) >= MIN_SHADED_WEIGHT else 0.0))
         end = start + len(token)
     return words

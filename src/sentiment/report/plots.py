@@ -1,4 +1,4 @@
-"""Plots of a run, drawn by Matplotlib as SVG, once for a light page and once for a dark one."""
+"""Plots of a run as SVG, drawn with Matplotlib once for a light page and once for a dark page."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ INCHES = (4.8, 3.2)
 
 
 class Theme(NamedTuple):
-    """Colours; the two line colours differ in lightness and in hue, to suit colour-blind readers."""
+    """Colours of a page; the two line colours differ in lightness and hue, for colour-blind readers."""
 
     ink: str
     grid: str
@@ -47,8 +47,10 @@ def perplexity(curve: Columns) -> Plot:
         axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
         axes.legend()
 
-    return _drawn(
-        "Language models", "Perplexity of the next token, over both directions; of training with dropout.", draw
+    return _plot(
+        "Language models",
+        "Perplexity of the next token, over both directions; training perplexity is measured with dropout.",
+        draw,
     )
 
 
@@ -62,7 +64,7 @@ def loss_by_epoch(train: Columns, validation: Columns, best_epoch: int) -> Plot:
         axes.set(ylabel="cross entropy, nats", ylim=(0, None))
         axes.legend()
 
-    return _drawn("Loss by epoch", "Training loss is measured while the weights change and with dropout.", draw)
+    return _plot("Loss by epoch", "Training loss is measured with dropout, while the weights change.", draw)
 
 
 def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Plot:
@@ -73,7 +75,9 @@ def accuracy_by_epoch(validation: Columns, best_epoch: int) -> Plot:
         _mark_epoch(axes, theme, best_epoch)
         axes.set(ylabel="share correct")
 
-    return _drawn("Validation accuracy by epoch", f"Epoch {best_epoch} was kept, for its validation loss.", draw)
+    return _plot(
+        "Validation accuracy by epoch", f"Epoch {best_epoch} had the lowest validation loss and was kept.", draw
+    )
 
 
 def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> Plot:
@@ -92,7 +96,7 @@ def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> P
             for column, number in enumerate(numbers):
                 axes.text(column, row, f"{number:,}", ha="center", va="center")
 
-    return _drawn("Confusion matrix", "Test reviews by actual and predicted label.", draw)
+    return _plot("Confusion matrix", "Test reviews by actual and predicted label.", draw)
 
 
 def roc(curve: Columns, area: float) -> Plot:
@@ -103,7 +107,7 @@ def roc(curve: Columns, area: float) -> Plot:
         axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=theme.first)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
-    return _drawn("ROC", f"Area under the curve {area:.4f}; dotted: chance.", draw)
+    return _plot("ROC", f"Area under the curve {area:.4f}; dotted: chance.", draw)
 
 
 def precision_recall(curve: Columns, average: float) -> Plot:
@@ -113,7 +117,7 @@ def precision_recall(curve: Columns, average: float) -> Plot:
         axes.plot(curve["recall"], curve["precision"])
         axes.set(xlabel="recall", ylabel="precision", ylim=(None, 1.01))
 
-    return _drawn("Precision and recall", f"Of the positive label; average precision {average:.4f}.", draw)
+    return _plot("Precision and recall", f"Of the positive label; average precision {average:.4f}.", draw)
 
 
 def calibration(curve: Columns, error: float) -> Plot:
@@ -124,7 +128,7 @@ def calibration(curve: Columns, error: float) -> Plot:
         axes.plot(curve["predicted"], curve["positive"], marker="o", color=theme.first)
         axes.set(xlabel="predicted probability of positive", ylabel="share that is positive")
 
-    return _drawn("Calibration", f"Expected calibration error {error:.4f}; dotted: perfect.", draw)
+    return _plot("Calibration", f"Expected calibration error {error:.4f}; dotted: perfect.", draw)
 
 
 def accuracy_by_length(curve: Columns) -> Plot:
@@ -132,25 +136,29 @@ def accuracy_by_length(curve: Columns) -> Plot:
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot(curve["tokens"], curve["accuracy"], marker="o")
-        axes.set(xlabel="mean tokens of a review", ylabel="share correct")
+        axes.set(xlabel="mean tokens per review", ylabel="share correct")
 
-    return _drawn("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
+    return _plot("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
 
 
 def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Plot:
-    """Plot the share of each capability's cases that the model and the baseline get right."""
+    """Plot the share of each capability's cases that the model and the baseline classify correctly."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         places = range(len(capabilities))
         axes.barh([place - 0.2 for place in places], model, height=0.35, label="model")
         axes.barh([place + 0.2 for place in places], baseline, height=0.35, label="linear baseline")
         axes.axvline(0.5, linestyle=":", color=theme.ink)
-        axes.set(xlabel="share right", xlim=(0, 1), yticks=places, yticklabels=capabilities)
+        axes.set(xlabel="share correct", xlim=(0, 1), yticks=places, yticklabels=capabilities)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.figure.legend(loc="outside upper center", ncols=2)
 
-    return _drawn("Behaviour", "Short texts, each made to try one capability; dotted: chance.", draw)
+    return _plot(
+        "Behaviour",
+        "Share of short texts, each testing one capability, that are classified correctly; dotted: chance.",
+        draw,
+    )
 
 
 def gradient_by_distance(curve: Columns) -> Plot:
@@ -160,8 +168,10 @@ def gradient_by_distance(curve: Columns) -> Plot:
         axes.plot(curve["distance"], [10**exponent for exponent in curve["log10_norm"]])
         axes.set(xlabel="tokens from the end of the review", ylabel="norm of d loss / d h", yscale="log")
 
-    return _drawn(
-        "Gradient by time step", "What reaches the forward reader; mean over test reviews of like length.", draw
+    return _plot(
+        "Gradient by time step",
+        "Gradient at each step of the forward direction; mean over test reviews of similar length.",
+        draw,
     )
 
 
@@ -171,7 +181,7 @@ def _mark_epoch(axes: Axes, theme: Theme, epoch: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _drawn(title: str, caption: str, draw: Callable[[Axes, Theme], None]) -> Plot:
+def _plot(title: str, caption: str, draw: Callable[[Axes, Theme], None]) -> Plot:
     return Plot(title, caption, _svg(draw, LIGHT), _svg(draw, DARK))
 
 

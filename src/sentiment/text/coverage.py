@@ -11,14 +11,14 @@ from sentiment.storage.archives import Limits
 from sentiment.text.glove import read_words
 
 SHOWN_WORDS = 3
-ENOUGH = 0.5  # share of a text's words; a repair that covers this many is suggested even below the required coverage
+ENOUGH = 0.5  # share of a text's words; a repair that covers this much is suggested even below the required coverage
 MAX_UNREADABLE_SHARE = 0.1  # tolerated share of a file's words that are not UTF-8; glove.840B has a few
 
 
 class Repair(NamedTuple):
-    """Systematic difference in spelling between the file and the text, and its remedy."""
+    """A systematic difference in spelling between the file and the text, and its remedy."""
 
-    spell_alike: Callable[[str], str]
+    spell_alike: Callable[[str], str]  # removes the difference
     cause: str
     advice: str
 
@@ -26,18 +26,18 @@ class Repair(NamedTuple):
 REPAIRS = (
     Repair(
         str.lower,
-        "the file's words are in another case",
-        "prepare.lower: true puts the text in lower case, false leaves it as written; change that or the file",
+        "the words of the file differ in case",
+        "change prepare.lower (true: the text in lower case, false: as written) or the file",
     ),
     Repair(
         lambda word: re.sub(r"^[\W_]+|[\W_]+$", "", word),
-        "the file's words have spaces or other marks around them",
-        "remove these from the file",
+        "the words of the file have spaces or other marks around them",
+        "remove the marks from the file",
     ),
     Repair(
         lambda word: unicodedata.normalize("NFC", word),
-        "the file's accents are characters of their own",
-        "put file and text in Unicode's normal form NFC",
+        "the accents in the file are separate characters",
+        "convert the file and the text to Unicode normalization form NFC",
     ),
 )
 
@@ -58,8 +58,8 @@ def check_coverage(
     without = sorted(words.keys() - with_vector, key=lambda word: (-words[word], word))
     cause = _find_cause(path, dimension, limits, words, without, least)
     raise InputError(
-        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.min_coverage asks for "
-        f"{least:.1%}; {cause}; or set prepare.min_coverage lower, 0 for any"
+        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.min_coverage requires "
+        f"{least:.1%}; {cause}; or lower prepare.min_coverage, to 0 for any vectors"
     )
 
 
@@ -77,10 +77,10 @@ def _find_cause(
     matches: list[dict[str, str]] = [{} for _ in REPAIRS]  # from the normalized spelling to the file's spelling
     first: list[str] = []
     rows = unreadable = 0
-    for row in read_words(path, dimension, limits):
+    for encoded in read_words(path, dimension, limits):
         rows += 1
         try:
-            word = row.decode()
+            word = encoded.decode()
         except UnicodeDecodeError:
             unreadable += 1
             continue
@@ -95,14 +95,15 @@ def _find_cause(
         share = _share(words, {word for word in words if repair.spell_alike(word) in matched})
         examples = [word for word in without if repair.spell_alike(word) in matched]
         if examples and share >= min(least, ENOUGH):
-            example = (
-                f"{abbreviated(matched[repair.spell_alike(examples[0])])} for the text's {abbreviated(examples[0])}"
+            spelling, word = matched[repair.spell_alike(examples[0])], examples[0]
+            return (
+                f"likely cause: {repair.cause} ({abbreviated(spelling)} instead of the text's {abbreviated(word)}); "
+                f"with equal spelling {share:.1%} would have a vector; {repair.advice}"
             )
-            return f"likely cause: {repair.cause} ({example}), or else {share:.1%} would have one; {repair.advice}"
     beginning = ", ".join(map(abbreviated, first)) or "no text"
     frequent = ", ".join(map(abbreviated, without[:SHOWN_WORDS]))
     return (
-        "likely cause: vectors of another language, of too few words, or of words cut otherwise than by spaCy's "
-        f"English rules (the file has {rows:,} words, first {beginning}; most frequent in the text without a vector "
-        f"are {frequent}); give those of the text's language in download.vectors.url and download.vectors.sha256"
+        "likely cause: vectors for another language, for too few words, or for words split by other rules than spaCy's "
+        f"English rules (the file has {rows:,} words, the first are {beginning}; the most frequent words of the text "
+        f"without a vector are {frequent}); set download.vectors.url and download.vectors.sha256 to other vectors"
     )

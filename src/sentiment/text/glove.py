@@ -16,52 +16,48 @@ import numpy.typing as npt
 from sentiment.errors import InputError
 from sentiment.storage.archives import READ_BYTES, Limits, zip_blocks, zip_names
 
-ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second magic number is that of a zip file without members
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of a zip file without members
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-LINE_BYTES = 1 << 20  # far more than any valid row needs
+MAX_LINE_BYTES = 1 << 20  # far more than any valid row needs
 SHOWN_NAMES = 5
 SHOWN_BYTES = 40
 
-# Other formats that users supply by mistake, by their first bytes in lower case, and the remedy for each.
+# Formats that users supply by mistake, by their first bytes in lower case, and the remedy for each.
 OTHER_FORMATS = {
-    b"\x1f\x8b": "is compressed by gzip; unpack it, with gunzip",
-    b"bzh9": "is compressed by bzip2; unpack it, with bunzip2",
-    b"\xfd7zxz": "is compressed by xz; unpack it, with unxz",
-    b"\x28\xb5\x2f\xfd": "is compressed by Zstandard; unpack it, with unzstd",
-    b"7z\xbc\xaf": "is a 7-Zip archive; unpack it",
-    b"rar!\x1a": "is a RAR archive; unpack it",
+    b"\x1f\x8b": "is compressed with gzip; unpack it with gunzip",
+    b"bzh9": "is compressed with bzip2; unpack it with bunzip2",
     b"pk\x03\x04": "is a zip file within a zip file; unpack the outer one",
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
     b"\xfe\xff": "is UTF-16; save it as UTF-8",
-    b"\xba\x16o/": "is a model of fastText; take its .vec file, or write one",
-    b"<!doctype html": "is a web page; give the address of the file itself",
-    b"<html>": "is a web page; give the address of the file itself",
-    b"version https://git-lfs": "is a pointer of Git LFS, not the file; fetch it with git lfs pull",
+    b"\xba\x16o/": "is a binary fastText model; use its .vec file",
+    b"<!doctype html": "is a web page; use the URL of the file itself",
+    b"<html>": "is a web page; use the URL of the file itself",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file; run git lfs pull",
 }
 TAR_MAGIC, TAR_OFFSET = b"ustar", 257
-BINARY_BYTES = 1 << 12  # binary floats contain a zero byte within this length; text contains none
+BINARY_BYTES = 1 << 12  # binary files contain a zero byte within this length; text contains none
 
 
 class WordVectors(NamedTuple):
-    """Vectors of the requested words that occur in the file."""
+    """The vectors of the wanted words that occur in the file."""
 
     words: list[str]
     matrix: npt.NDArray[np.float32]  # (number of words, E)
     rows: int  # number of rows in the file
-    repeated: int  # number of rows that repeat a requested word, whose first row is used
+    repeated: int  # number of rows that repeat a wanted word; its first row is used
 
 
 def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limits) -> WordVectors:
-    """Read the vectors of the `wanted` words; for all other rows, check only the number of fields.
+    """Read the vectors of the `wanted` words; of all other rows, only the number of fields is checked.
 
     In a zip file, reads the member named `*.<dimension>d.txt`, or the only member; folders, hidden files and the files
     that macOS adds are ignored. Skips a byte order mark and the header line of word2vec's text format ("400000 100").
     A word may contain spaces, as some words of glove.840B do. Words are compared as bytes, so that a word that is not
     UTF-8 matches none of the wanted words and does no harm.
 
-    Raises InputError, with the line number, for a row with too few or too many fields or with misplaced spaces and for
-    a field that is not a finite number. Raises InputError also for a file in another format or without vectors, and
-    for a zip file that `zip_blocks` refuses.
+    Raises InputError with the line number for a row with misplaced spaces or the wrong number of fields, and for a
+    number of a wanted word that is not finite. Raises InputError also for a file in another format or without vectors,
+    and for a zip file that `zip_blocks` refuses.
     """
     missing = {word.encode(): word for word in wanted}
     found: dict[bytes, str] = {}
@@ -78,7 +74,7 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limi
             if number == 1 and _dimension_in_header(line) == dimension:
                 has_header = True
                 continue
-            word, values = _divide(line, dimension, f"{name}:{number}", is_first=number == 1 + has_header)
+            word, values = _split_row(line, dimension, f"{name}:{number}", is_first=number == 1 + has_header)
             if word in found:
                 repeated += 1
             elif word in missing:
@@ -86,7 +82,7 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limi
                 found[word] = missing[word]
     rows = number - has_header
     if not rows:
-        raise InputError(f"{name}: holds no vectors")
+        raise InputError(f"{name}: contains no vectors")
     return WordVectors(list(found.values()), matrix[: len(found)], rows, repeated)
 
 
@@ -99,14 +95,14 @@ def read_words(path: Path, dimension: int, limits: Limits) -> Iterator[bytes]:
 
 
 def check_beginning(path: Path, limits: Limits) -> None:
-    """Raise InputError unless each of the file's first rows is a word and the same count of numbers.
+    """Raise InputError unless each row in the file's first block is a word and the same number of numbers.
 
     In a zip file, checks all members named `*.<dimension>d.txt`, or the only member.
     """
     for name, blocks in _texts(path, limits):
         lines = next(_whole_lines(name, blocks), b"").split(b"\n")[:-1]
         if not lines:
-            raise InputError(f"{name}: holds no vectors")
+            raise InputError(f"{name}: contains no vectors")
         has_header = _dimension_in_header(lines[0]) is not None and len(lines) > 1
         rows = lines[has_header:]
         dimension = Counter(map(_count_numbers, rows)).most_common(1)[0][0]
@@ -114,16 +110,18 @@ def check_beginning(path: Path, limits: Limits) -> None:
             found = _describe(rows[0], dimension)
             raise InputError(f"{name}:{1 + has_header}: must be a word and its numbers, separated by spaces; {found}")
         for number, row in enumerate(rows, 1 + has_header):
-            _divide(row, dimension, f"{name}:{number}")
+            _split_row(row, dimension, f"{name}:{number}")
 
 
 def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Regroup blocks of text so that each block ends at the end of a line."""
+    """Regroup blocks of text so that each block consists of whole lines."""
     rest = b""
     for block in blocks:
         lines, newline, rest = (rest + block).rpartition(b"\n")
-        if len(rest) > LINE_BYTES:
-            raise InputError(f"{name}: a line has more than {LINE_BYTES:,} bytes; it must be a word and its numbers")
+        if len(rest) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{name}: a line has more than {MAX_LINE_BYTES:,} bytes; each line must be a word and its numbers"
+            )
         if newline:
             yield lines + newline
     if rest:
@@ -139,9 +137,9 @@ def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
 
 
 def _texts(path: Path, limits: Limits, dimension: int | None = None) -> list[tuple[str, Iterator[bytes]]]:
-    """Return the name and the blocks of each text in a file; for a given dimension, there is exactly one text.
+    """Return the name and the blocks of each text in a file: exactly one text if `dimension` is given.
 
-    Zip files are recognized by content, since the file may have any name.
+    Zip files are recognized by their content, since the file may have any name.
     """
     with path.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC[0])) in ZIP_MAGIC
@@ -167,29 +165,32 @@ def _text_blocks(name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
         raise InputError(f"{name}: is a tar archive; unpack it")
     if b"\0" in first[:BINARY_BYTES]:
         raise InputError(
-            f"{name}: is binary and must be text; word2vec writes text with -binary 0, gensim with binary=False"
+            f"{name}: is a binary file; it must be text: unpack it, "
+            "or write it with word2vec -binary 0 or gensim's binary=False"
         )
     yield first.removeprefix(BYTE_ORDER_MARK)
     yield from blocks
 
 
 def _members(path: Path, members: list[str], dimension: int | None) -> list[str]:
-    """Return the only member, or the member of a dimension; for None, all members that name a dimension."""
-    files = [name for name in members if not re.search(r"/$|^__MACOSX/|(^|/)\.", name)]  # the last: hidden files
+    """Return the only member, or else the member of that dimension; for None, all members that name a dimension."""
+    files = [name for name in members if not re.search(r"/$|^__MACOSX/|(^|/)\.", name)]  # no folders, no hidden files
     of_dimension = {name: found[1] for name in files if (found := re.search(r"\.(\d+)d\.txt$", name))}
     if len(files) == 1:
         return files
-    fitting = [name for name, said in of_dimension.items() if dimension is None or said == str(dimension)]
+    fitting = [name for name, number in of_dimension.items() if dimension is None or number == str(dimension)]
     if len(fitting) == 1 or (fitting and dimension is None):
         return fitting
-    some = ", ".join(files[:SHOWN_NAMES]) or "none"
+    some = ", ".join(files[:SHOWN_NAMES]) or "no files"
     more = f" and {len(files) - SHOWN_NAMES:,} more" if len(files) > SHOWN_NAMES else ""
     advice = f"; set prepare.dimension: {' or '.join(of_dimension.values())}" if of_dimension and not fitting else ""
     wanted = "<dimension>" if dimension is None else dimension
-    raise InputError(f"{path}: must hold one file, or one member named *.{wanted}d.txt; it holds {some}{more}{advice}")
+    raise InputError(
+        f"{path}: must contain one file, or one file named *.{wanted}d.txt; it contains {some}{more}{advice}"
+    )
 
 
-def _divide(line: bytes, dimension: int, where: str, is_first: bool = False) -> tuple[bytes, list[bytes]]:
+def _split_row(line: bytes, dimension: int, where: str, is_first: bool = False) -> tuple[bytes, list[bytes]]:
     """Split a row into its word and its numbers; raise InputError for a malformed row."""
     line = line.removesuffix(b"\r")
     word, *values = line.rsplit(b" ", dimension)
@@ -200,18 +201,20 @@ def _divide(line: bytes, dimension: int, where: str, is_first: bool = False) -> 
 
 
 def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
-    """Describe why a line is not a valid row; the first line may show that the whole file has another dimension."""
+    """Describe why a line is not a valid row; the first row may show that the whole file has another dimension."""
     in_header, count = _dimension_in_header(line), _count_numbers(line)
     if is_first and in_header is not None:
         return f"the file's header says {in_header} numbers; set prepare.dimension: {in_header}"
     if line.endswith(b" "):
-        return "the line ends in a space, as word2vec and fastText write it; remove it, with sed 's/ *$//' for instance"
+        return (
+            "the line ends with a space, as word2vec and fastText write it; remove it, for example with sed 's/ *$//'"
+        )
     if b"\t" in line:
-        return "the line has tabs; put a space in place of each, with sed 's/\\t/ /g' for instance"
+        return "the line has tabs; replace each with a space, for example with sed 's/\\t/ /g'"
     if b"  " in line:
-        return "the line has two spaces in a row; put one in their place, with sed 's/  */ /g' for instance"
+        return "the line has two spaces in a row; replace them with one, for example with sed 's/  */ /g'"
     if is_first and count not in (0, dimension):
-        return f"the file has {count} numbers a word; set prepare.dimension: {count}"
+        return f"the file has {count} numbers per word; set prepare.dimension: {count}"
     return f"got {line.count(b' ')} spaces in {line[:SHOWN_BYTES]!r}"
 
 

@@ -1,14 +1,14 @@
 r"""Tokenize pieces of text exactly as spaCy's English tokenizer does, with far fewer calls of spaCy.
 
-A piece is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy tokenizes a piece
-independently of the surrounding text, except where `PieceTokenizer.meetings` finds otherwise.
+A *piece* is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy tokenizes a piece
+independently of the surrounding text, apart from the special cases that `PieceTokenizer.find_joins` looks for.
 
-The tokens do not depend on most of the letters of a piece either. spaCy lists special cases (contractions,
-abbreviations, emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter
-follows a digit, a dollar sign or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is tokenized like
-its *shape*, "(Qqqq),". In a shape, each run of letters of the same case is replaced by at most three stand-in letters,
-unless the run is part of a special case. There are far fewer shapes than pieces. A test derives all of this from
-spaCy's own regular expressions.
+The tokens do not depend on most letters of a piece either. spaCy lists special cases (contractions, abbreviations,
+emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter follows a digit, a
+dollar sign or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is tokenized like its *shape*,
+"(Qqqq),". In a shape, each run of letters of the same case becomes at most three stand-in letters, unless the run is
+part of a special case. There are far fewer shapes than pieces. A test derives all of this from spaCy's own regular
+expressions.
 """
 
 import re
@@ -29,10 +29,10 @@ from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix
 from spacy.vocab import Vocab
 
 LETTERS = re.compile("[A-Za-z]+")
-LONGEST_PIECE = 60  # characters; longer pieces get no shape and are not cached
-PLAIN = f"^[!-#%-/:-~]{{1,{LONGEST_PIECE}}}$"  # printable ASCII without digits and "$"
-LONGEST_RUN = 3  # of stand-ins: spaCy distinguishes one, two and more letters, up to a limit of 63
-REMEMBERED = 60_000  # cache size, in shapes and other pieces; about 25 MB
+MAX_PIECE_LENGTH = 60  # characters; longer pieces get no shape and are not cached
+PLAIN_PIECE = f"^[!-#%-/:-~]{{1,{MAX_PIECE_LENGTH}}}$"  # printable ASCII without digits and "$"
+MAX_STAND_INS = 3  # for a run of letters: spaCy distinguishes one, two and more letters, up to a limit of 63
+CACHE_SIZE = 60_000  # shapes and other pieces; about 25 MB
 
 # For each byte: its case (1 lower, 2 upper, 0 not a letter), and its replacement in a shape.
 CASE, SHAPE = np.zeros(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
@@ -47,7 +47,7 @@ class TokenizedTexts(NamedTuple):
     ids: pa.ListArray  # N lists of int32, indices into `types`
 
     def add(self, texts: Sequence[Sequence[str]]) -> "TokenizedTexts":
-        """Return a copy with further texts, given as lists of tokens, appended."""
+        """Return a copy with more texts, given as lists of tokens, at the end."""
         words = pa.array(chain.from_iterable(texts), pa.string())
         types = pa.concat_arrays([self.types, words]).dictionary_encode()  # known types keep their numbers
         more = pa.ListArray.from_arrays(
@@ -79,53 +79,59 @@ class PieceTokenizer:
         # spaCy is twice as fast with an empty vocabulary, which computes no lexical attributes for each new word.
         self._vocab = Vocab()
         self._tokenizer = Tokenizer(self._vocab, rules=specials, max_cache_size=0, **affixes)
-        self._remembered_words = lru_cache(REMEMBERED)(self._words)
+        self._tokenize_cached = lru_cache(CACHE_SIZE)(self._tokenize_text)
         self._special_letters = pa.array({run for special in specials for run in LETTERS.findall(special)})
 
-        self._halves = self._halve(Tokenizer(Vocab(), **affixes), specials)
+        # `find_joins` looks for these tokens at the end of a piece and at the start of the next piece.
+        self._halves = self._find_halves(Tokenizer(Vocab(), **affixes), specials)
         self._lasts, self._firsts = (sorted({pair[side] for pair in self._halves}) for side in (0, 1))
         self._may_join = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
         for last, first in self._halves:
             self._may_join[self._lasts.index(last), self._firsts.index(first)] = True
 
-    def _halve(self, by_affixes: Tokenizer, specials: Iterable[str]) -> dict[tuple[str, str], set[tuple[str, str]]]:
-        """Split special cases where a space might divide them; return the halves by the tokens before and after it.
+    def _find_halves(
+        self, by_affixes: Tokenizer, specials: Iterable[str]
+    ) -> dict[tuple[str, str], set[tuple[str, str]]]:
+        """Return the texts before and after each space that might divide a special case, by the tokens next to it.
 
-        The halves matter because spaCy searches the tokens of a whole text for the special cases that its affix rules
-        would split.
+        Spaces can divide a special case because spaCy searches the tokens of a whole text for the special cases that
+        its affix rules alone (`by_affixes`) would split.
         """
-        found = {
+        split = {
             special: [token.text for token in by_affixes(special)]
             for special in specials
             if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
         }
         # In the final tokens, a token may have been replaced by the first or last token of another special case.
-        finals = {special: self._words(special) for special in found}
+        finals = {special: self._tokenize_text(special) for special in split}
         lasts, firsts = defaultdict(set), defaultdict(set)
-        for special, tokens in found.items():
+        for special, tokens in split.items():
             lasts[tokens[-1]].add(finals[special][-1])
             firsts[tokens[0]].add(finals[special][0])
         halves = defaultdict(set)
-        for tokens in found.values():
+        for tokens in split.values():
             for place in range(1, len(tokens)):
                 last, first = tokens[place - 1 : place + 1]
                 for pair in product({last, *lasts[last]}, {first, *firsts[first]}):
                     halves[pair].add(("".join(tokens[:place]), "".join(tokens[place:])))
         return dict(halves)
 
-    def words(self, texts: Sequence[str]) -> list[list[str]]:
+    def tokenize_texts(self, texts: Sequence[str]) -> list[list[str]]:
         """Tokenize each text with spaCy."""
         with self._vocab.memory_zone():  # without a memory zone spaCy keeps every word that it has ever seen
-            return [self._remembered_words(text) if len(text) <= LONGEST_PIECE else self._words(text) for text in texts]
+            return [
+                self._tokenize_cached(text) if len(text) <= MAX_PIECE_LENGTH else self._tokenize_text(text)
+                for text in texts
+            ]
 
-    def _words(self, text: str) -> list[str]:
+    def _tokenize_text(self, text: str) -> list[str]:
         return [token.text for token in self._tokenizer(text)]
 
-    def cut(self, pieces: pa.StringArray) -> TokenizedTexts:
-        """Tokenize distinct pieces, (N,), each in isolation."""
-        plain = pc.match_substring_regex(pieces, PLAIN)
-        words, counts = self._cut_plain(pieces.filter(plain))
-        others = self.words(pieces.filter(pc.invert(plain)).to_pylist())
+    def tokenize_pieces(self, pieces: pa.StringArray) -> TokenizedTexts:
+        """Tokenize distinct pieces, (P,), each in isolation."""
+        plain = pc.match_substring_regex(pieces, PLAIN_PIECE)
+        words, counts = self._tokenize_plain(pieces.filter(plain))
+        others = self.tokenize_texts(pieces.filter(pc.invert(plain)).to_pylist())
         words_of_others = pa.array(chain.from_iterable(others), pa.string())
         tokens = pa.concat_arrays([words, words_of_others]).dictionary_encode()
         ids = pa.ListArray.from_arrays(
@@ -134,24 +140,25 @@ class PieceTokenizer:
         plain_first = np.argsort(~plain.to_numpy(zero_copy_only=False), kind="stable")
         return TokenizedTexts(tokens.dictionary, ids.take(pa.array(np.argsort(plain_first))))
 
-    def _cut_plain(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-        """Tokenize plain pieces; return the concatenated tokens, and the number of tokens of each piece, (N,).
+    def _tokenize_plain(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
+        """Tokenize plain pieces; return the concatenated tokens, and the number of tokens of each piece, (P,).
 
-        The tokens of a plain piece cover its characters without gaps, so new offsets into the same bytes are enough.
+        The tokens of a plain piece cover its characters without gaps, so the tokens need only new offsets into the
+        bytes of the pieces.
         """
         if not len(pieces):
             return pa.array([], pa.string()), np.zeros(0, dtype=np.int32)
         shapes, kept = self._shapes(pieces)
         encoded = shapes.dictionary_encode()
-        words = self.words(encoded.dictionary.to_pylist())
+        words = self.tokenize_texts(encoded.dictionary.to_pylist())
         lengths = pa.array([list(map(len, each)) for each in words], pa.list_(pa.int32())).take(encoded.indices)
         offsets = kept[offsets_from_lengths(lengths.flatten().to_numpy())]
         return string_array(offsets, bytes_of(pieces)), np.diff(lengths.offsets.to_numpy())
 
     def _shapes(self, pieces: pa.StringArray) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
-        """Return the shape of each piece, (N,), and the position in the pieces' text of each character of the shapes.
+        """Return the shape of each piece, (P,), and where each character of the shapes is in the text of the pieces.
 
-        The positions are (S + 1,) for S characters of all shapes together; the last position is the end of the text.
+        The positions are (S + 1,), with S characters in all shapes together and the end of the text at the end.
         """
         starts, text = offsets_of(pieces), bytes_of(pieces)
         case, is_start = CASE[text], np.zeros(len(text), dtype=np.bool_)
@@ -160,38 +167,42 @@ class PieceTokenizer:
         special = pc.is_in(string_array(runs, text), self._special_letters).to_numpy(zero_copy_only=False)
         special = np.repeat(special, np.diff(runs))
         runs = _runs(case, is_start)  # runs of lower case, upper case and non-letters
-        before = np.arange(len(text), dtype=np.int32) - np.repeat(runs[:-1], np.diff(runs))  # offset within the run
-        is_kept = (before < LONGEST_RUN) | special | (case == 0)
+        place_in_run = np.arange(len(text), dtype=np.int32) - np.repeat(runs[:-1], np.diff(runs))
+        is_kept = (place_in_run < MAX_STAND_INS) | special | (case == 0)
         kept = np.append(np.flatnonzero(is_kept), len(text)).astype(np.int32)
-        drawn = np.where(special, text, SHAPE[text])[is_kept]
-        starts_drawn = offsets_from_lengths(is_kept)[starts]
-        return string_array(starts_drawn, drawn), kept
+        shapes = np.where(special, text, SHAPE[text])[is_kept]
+        starts_of_shapes = offsets_from_lengths(is_kept)[starts]
+        return string_array(starts_of_shapes, shapes), kept
 
-    def find_joins(self, cut: TokenizedTexts, texts: pa.StringArray, pieces: pa.Int32Array) -> npt.NDArray[np.int64]:
-        """Return the indices of the pieces, of (P,), after which a special case might extend across the next space.
+    def find_joins(
+        self, pieces: pa.StringArray, tokenized: TokenizedTexts, sequence: pa.Int32Array
+    ) -> npt.NDArray[np.int64]:
+        """Return the positions in a text after which a special case might extend across the space to the next piece.
 
-        In "great:) )" spaCy finds the tokens of the special case ":))" but leaves ":", ")" and ")" separate because of
-        the space; in "great:)" alone it would have found ":)". Such pieces must be passed to `words` as one text.
+        `pieces`, (P,), are the distinct pieces, `tokenized` their tokens, and `sequence` is the text as indices of
+        pieces. In "great:) )" spaCy finds the tokens of the special case ":))" but leaves ":", ")" and ")" separate
+        because of the space; in "great:)" alone it would have found ":)". Such pieces must be passed to
+        `tokenize_texts` as one text.
         """
-        offsets, ids = offsets_of(cut.ids), cut.ids.values.to_numpy()
-        some = np.flatnonzero(np.diff(offsets))
-        last, first = np.full((2, len(cut.ids)), -1, dtype=np.int32)
-        last[some] = _places(cut.types, self._lasts)[ids[offsets[some + 1] - 1]]
-        first[some] = _places(cut.types, self._firsts)[ids[offsets[some]]]
-        lasts, firsts = (pa.array(each).take(pieces).to_numpy() for each in (last, first))
+        offsets, ids = offsets_of(tokenized.ids), tokenized.ids.values.to_numpy()
+        some = np.flatnonzero(np.diff(offsets))  # the pieces that have tokens
+        last, first = np.full((2, len(pieces)), -1, dtype=np.int32)
+        last[some] = _places(tokenized.types, self._lasts)[ids[offsets[some + 1] - 1]]
+        first[some] = _places(tokenized.types, self._firsts)[ids[offsets[some]]]
+        lasts, firsts = (pa.array(each).take(sequence).to_numpy() for each in (last, first))
         both = np.flatnonzero((lasts[:-1] >= 0) & (firsts[1:] >= 0))
         both = both[self._may_join[lasts[both], firsts[both + 1]]]
-        left, right = (texts.take(pieces.take(pa.array(both + side))).to_pylist() for side in (0, 1))
-        met = [
-            _could_be_split(before, after, self._halves[self._lasts[last], self._firsts[first]])
+        left, right = (pieces.take(sequence.take(pa.array(both + side))).to_pylist() for side in (0, 1))
+        is_join = [
+            _may_be_halves(before, after, self._halves[self._lasts[last], self._firsts[first]])
             for before, after, last, first in zip(left, right, lasts[both], firsts[both + 1], strict=True)
         ]
-        places: npt.NDArray[np.int64] = both[np.array(met, dtype=np.bool_)]
-        return places
+        joins: npt.NDArray[np.int64] = both[np.array(is_join, dtype=np.bool_)]
+        return joins
 
 
-def _could_be_split(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
-    """Tell whether `left` could end with the first half of any pair while `right` starts with the second half."""
+def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:
+    """Tell whether, for any pair of halves, `left` may end with the first half and `right` start with the second."""
     left, right = left.replace(" ", ""), right.replace(" ", "")
     return any(
         (left.endswith(last) or last.endswith(left)) and (right.startswith(first) or first.startswith(right))
@@ -200,7 +211,7 @@ def _could_be_split(left: str, right: str, halves: Iterable[tuple[str, str]]) ->
 
 
 def _runs(kind: npt.NDArray[np.generic], is_start: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    """Return the start of each run of equal `kind`, and the end of the last run; a run never crosses a start."""
+    """Return the start of each run of equal `kind`, and the end of the last run; a run ends before each `is_start`."""
     begins = is_start.copy()
     begins[1:] |= kind[1:] != kind[:-1]
     return np.append(np.flatnonzero(begins), len(kind)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Tokenize reviews in bulk with spaCy's English rules, and number their tokens."""
+"""Tokenize batches of reviews with spaCy's English rules."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +26,8 @@ WHITESPACE = r"[\t-\r\x1c- \x{85}\p{Z}]"
 # HTML line break as browsers accept it: in upper or lower case, with or without attributes, even "</br>".
 BREAK = rf"</?[Bb][Rr](?:(?:{WHITESPACE}|/)[^<>]*)?>"
 BREAKS = rf"(?:{WHITESPACE}*{BREAK}{WHITESPACE}*)+"
-SPACE, FIRST_PRINTING, PRINTING = np.frombuffer(b" !^", dtype=np.uint8)  # the 94 printable characters from "!" to "~"
+# A printable ASCII character c other than the space satisfies c - FIRST_PRINTABLE < PRINTABLE, from "!" to "~".
+SPACE, FIRST_PRINTABLE, PRINTABLE = np.frombuffer(b" !^", dtype=np.uint8)  # 94 ("^") printable characters
 # The next-to-last UTF-8 byte of all white space outside ASCII (and of some other characters).
 IN_WHITESPACE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
 
@@ -35,9 +36,9 @@ IN_WHITESPACE = np.isin(np.arange(256), [0xC2, 0x9A, 0x80, 0x81])
 class TokenRules:
     """Preprocessing applied in addition to spaCy's rules."""
 
-    lower: bool  # put each token in lower case, after tokenizing
+    lower: bool  # convert each token to lower case, after tokenizing
     keep_breaks: bool  # keep HTML line breaks ("<br />"); otherwise each run of breaks becomes one space
-    max_tokens: int | None  # keep at most this many tokens, from the first; None keeps all
+    max_tokens: int | None  # keep only the first `max_tokens` tokens; None keeps all
     pad_to: int | None = None  # pad reviews to at least this many tokens; None adds no padding
 
 
@@ -46,27 +47,27 @@ class ReviewTokenizer:
 
     def __init__(self, rules: TokenRules) -> None:
         self._rules = rules
-        self._cutter = PieceTokenizer()
+        self._tokenizer = PieceTokenizer()
 
     def tokenize(self, texts: pa.StringArray) -> TokenizedTexts:
-        """Tokenize N texts as `spacy.blank("en")` does, and number their tokens.
+        """Tokenize N texts as `spacy.blank("en")` does.
 
         A text without tokens becomes a single unknown token, so that no review is empty.
         """
         if not self._rules.keep_breaks:
             texts = pc.replace_substring_regex(texts, BREAKS, " ")
-        reviews, texts_of_pieces = _split(texts)
-        cut = self._cutter.cut(texts_of_pieces)
-        joins = self._cutter.find_joins(cut, texts_of_pieces, reviews.values)
-        joins = np.setdiff1d(joins, reviews.offsets.to_numpy() - 1)  # reviews are separate texts
+        reviews, pieces = _split(texts)
+        tokenized_pieces = self._tokenizer.tokenize_pieces(pieces)
+        joins = self._tokenizer.find_joins(pieces, tokenized_pieces, reviews.values)
+        joins = np.setdiff1d(joins, reviews.offsets.to_numpy() - 1)  # a review's last piece joins no other review
         if len(joins):
-            runs, reviews = _join(reviews, texts_of_pieces, joins)
-            cut = cut.add(self._cutter.words(runs))
+            joined, reviews = _join(reviews, pieces, joins)
+            tokenized_pieces = tokenized_pieces.add(self._tokenizer.tokenize_texts(joined))
         if self._rules.lower:
-            cut = cut.lower()
-        tokens = cut.ids.take(reviews.values)
+            tokenized_pieces = tokenized_pieces.lower()
+        tokens = tokenized_pieces.ids.take(reviews.values)
         ids = pa.ListArray.from_arrays(tokens.offsets.take(reviews.offsets), tokens.values)
-        tokenized = TokenizedTexts(cut.types, ids)
+        tokenized = TokenizedTexts(tokenized_pieces.types, ids)
         empty = pc.equal(pc.list_value_length(ids), 0).to_numpy(zero_copy_only=False)
         if empty.any():
             tokenized = tokenized.add([[UNKNOWN]])
@@ -78,7 +79,7 @@ class ReviewTokenizer:
         return tokenized
 
     def tokenize_all(self, batches: Iterable[pa.StringArray]) -> Iterator[TokenizedTexts]:
-        """Tokenize batches of texts in order, each batch in a thread while the caller processes the previous batch."""
+        """Yield the tokens of each batch in order; a thread tokenizes the next batch while the caller uses this one."""
         with ThreadPoolExecutor(1) as executor:
             ahead: Future[TokenizedTexts] | None = None
             for texts in batches:
@@ -96,42 +97,42 @@ def are_blank(texts: pa.StringArray) -> npt.NDArray[np.bool_]:
 
 
 def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
-    """Split each text into pieces at the spaces that do not follow white space, for which spaCy makes no token.
+    """Split each text into pieces at single spaces, that is, spaces that do not follow white space.
 
-    Some of those spaces, after control characters and some characters outside ASCII, do not split. The longer piece is
-    harmless, since the tokens do not depend on where a text is divided. Returns the pieces of each text, N lists of
-    numbers, and the text of each distinct piece.
+    spaCy makes no tokens of single spaces. A space after a control character or some characters outside ASCII does not
+    split; the longer piece is harmless, since the tokens do not depend on where a text is divided. Returns the pieces
+    of each text, N lists of indices, and the distinct pieces.
     """
     starts, text = offsets_of(texts) - offsets_of(texts)[0], bytes_of(texts)
-    is_cut = text == SPACE
-    is_cut[1:] &= text[:-1] - FIRST_PRINTING < PRINTING  # in uint8, where white space wraps around to large values
-    beyond = np.flatnonzero(text[:-1] >= 0x80)  # outside ASCII
-    is_cut[beyond + 1] = (text[beyond + 1] == SPACE) & ~IN_WHITESPACE[text[beyond - 1]]
-    is_cut[starts[:-1][starts[:-1] < len(text)]] = False
-    cuts = np.flatnonzero(is_cut)
-    is_start = np.zeros(len(text) - len(cuts) + 1, dtype=np.bool_)
-    is_start[cuts - np.arange(len(cuts))] = True
-    starts = starts - np.searchsorted(cuts, starts)  # positions after the removal of those spaces
+    is_gap = text == SPACE
+    is_gap[1:] &= text[:-1] - FIRST_PRINTABLE < PRINTABLE  # in uint8, where white space wraps around to large values
+    non_ascii = np.flatnonzero(text[:-1] >= 0x80)
+    is_gap[non_ascii + 1] = (text[non_ascii + 1] == SPACE) & ~IN_WHITESPACE[text[non_ascii - 1]]
+    is_gap[starts[:-1][starts[:-1] < len(text)]] = False
+    gaps = np.flatnonzero(is_gap)
+    is_start = np.zeros(len(text) - len(gaps) + 1, dtype=np.bool_)
+    is_start[gaps - np.arange(len(gaps))] = True
+    starts = starts - np.searchsorted(gaps, starts)  # positions after the removal of those spaces
     is_start[starts] = True
     starts_of_pieces = np.flatnonzero(is_start).astype(np.int32)
-    pieces = string_array(starts_of_pieces, text[~is_cut]).dictionary_encode()
+    pieces = string_array(starts_of_pieces, text[~is_gap]).dictionary_encode()
     offsets = np.searchsorted(starts_of_pieces, starts).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pieces.indices), pieces.dictionary
 
 
 def _join(
-    reviews: pa.ListArray, texts_of_pieces: pa.StringArray, joins: npt.NDArray[np.int64]
+    reviews: pa.ListArray, pieces: pa.StringArray, joins: npt.NDArray[np.int64]
 ) -> tuple[list[str], pa.ListArray]:
-    """Join pieces that meet; `joins` are the indices into `reviews.values` of pieces that meet the next piece.
+    """Join the pieces at the positions `joins` of `reviews.values` with the pieces that follow them.
 
-    Returns the texts of the joined pieces, and the reviews with those pieces, tokenized from `len(texts_of_pieces)` on.
+    Returns the joined texts, and the reviews with the joined texts as further pieces, from index `len(pieces)` on.
     """
-    pieces = reviews.values.to_numpy().copy()
-    joins_next, joins_previous = np.zeros((2, len(pieces)), dtype=np.bool_)
+    sequence = reviews.values.to_numpy().copy()
+    joins_next, joins_previous = np.zeros((2, len(sequence)), dtype=np.bool_)
     joins_next[joins] = joins_previous[joins + 1] = True
     starts, stops = np.flatnonzero(joins_next & ~joins_previous), np.flatnonzero(joins_previous & ~joins_next) + 1
-    met = texts_of_pieces.take(pa.array(pieces[joins_next | joins_previous])).to_pylist()
-    runs = [" ".join(met[start:end]) for start, end in pairwise(offsets_from_lengths(stops - starts).tolist())]
-    pieces[starts] = len(texts_of_pieces) + np.arange(len(runs))
+    parts = pieces.take(pa.array(sequence[joins_next | joins_previous])).to_pylist()
+    joined = [" ".join(parts[start:end]) for start, end in pairwise(offsets_from_lengths(stops - starts).tolist())]
+    sequence[starts] = len(pieces) + np.arange(len(joined))
     offsets = offsets_from_lengths(~joins_previous)[reviews.offsets.to_numpy()]
-    return runs, pa.ListArray.from_arrays(offsets, pa.array(pieces[~joins_previous]))
+    return joined, pa.ListArray.from_arrays(offsets, pa.array(sequence[~joins_previous]))
