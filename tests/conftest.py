@@ -175,5 +175,6 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone.run("git", "commit", "-q", "-a", "-m", "Learn faster")
             clone.run("git", "switch", "-q", "main")
             clone.dvc("checkout", "-q")
+            clone.dvc("exp", "remove", "--all-commits")  # the branches hold what was run
             clone.folder.rename(shared / "small_run")
     return Clone.at(shared / "small_run")
