@@ -52,8 +52,8 @@ class Max(nn.Module):
 class MaxOverTime(torch.autograd.Function):
     """Autograd function of `Max`.
 
-    The gradient equals that of PyTorch's `amax` to the bit: it is divided among steps that tie for the maximum. It takes
-    half the time, and makes a training step 7 % faster on a CPU, because PyTorch multiplies and divides all
+    The gradient equals that of PyTorch's `amax` to the bit: it is divided among steps that tie for the maximum. This
+    one takes half the time, and makes a training step 7 % faster on a CPU, because PyTorch multiplies and divides all
     T * B * D * H elements and counts the ties in 64 bits.
     """
 
