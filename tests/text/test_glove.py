@@ -81,7 +81,7 @@ def test_without_wanted_words_the_matrix_is_empty(tmp_path: Path) -> None:
         (b"the 1 nan 3\n", "v:1: every number must be finite"),
         (b"the 1 1e99 3\n", "v:1: every number must be finite"),
         (b"", "v: contains no vectors"),
-        (b"PK\x03\x04 and no more", "the zip file is damaged or truncated"),
+        (b"PK\x03\x04 and no more", "the archive is damaged or truncated"),
     ],
 )
 def test_a_malformed_row_is_reported_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
