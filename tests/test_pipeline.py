@@ -25,10 +25,10 @@ from tests.conftest import imdb_members, write_archive, write_glove, write_own_c
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def sample(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+@pytest.fixture
+def sample(small_run: Clone, tmp_path: Path) -> Clone:
     """A clone in which the pipeline has run once on a small embedded corpus."""
-    return small_run.copy_to(tmp_path_factory.mktemp("sample"))
+    return small_run.copy_to(tmp_path / "sample")
 
 
 PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
@@ -195,39 +195,30 @@ def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clon
 
 
 def test_language_models_and_a_refit_run_what_they_touch(sample: Clone) -> None:
-    sample.experiment(*SMALL)
     before = sample.digests()[BASELINE]
     sample.set_parameters("pretrain.enabled=true", "train.refit=true", "train.virtual=0.5")
     assert sample.stale_stages() == {"baseline", "pretrain", "train", "report"}
     sample.run(sys.executable, "-m", "stages.baseline")
     assert sample.digests()[BASELINE] != before  # it learns from the same labels
-    sample.experiment(*SMALL)
 
 
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
-    said = sample.dvc("exp", "run", *(word for change in (*SMALL, MAX_VOCAB) for word in ("-S", change)), "baseline")
+    said = sample.dvc("exp", "run", "-S", MAX_VOCAB, "baseline")
     # The split is the same, so that the baseline has nothing to do.
     assert re.findall(r"Running stage '(\w+)'", said) == ["prepare"]
     assert sample.metrics("prepare")["vocabulary"] == 52
     assert sample.stale_stages() == {"pretrain", "train", "evaluate", "report"}
-    sample.experiment(*SMALL)
 
 
 def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
-    sample.experiment(*SMALL)
     parameters = sample.folder / "params.yaml"
-    before = parameters.read_text()
-    try:
-        parameters.write_text(before.replace("617afb2f", "00000000"))
-        assert sample.stale_stages() == {"download_vectors", "report"}  # the report shows every parameter
-    finally:
-        parameters.write_text(before)
+    parameters.write_text(parameters.read_text().replace("617afb2f", "00000000"))
+    assert sample.stale_stages() == {"download_vectors", "report"}  # the report shows every parameter
 
 
 def test_a_changed_comment_marks_the_stages_that_reach_the_package(
     sample: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample.experiment(*SMALL)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", sample.environment()["DVC_SITE_CACHE_DIR"])
     monkeypatch.chdir(sample.folder)
     for module, stages in {
@@ -246,12 +237,10 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
     }.items():
         path = sample.folder / module
         before = path.read_text()
-        try:
-            path.write_text(before + "# a comment\n")
-            with Repo() as repo:  # what `dvc status` shows
-                assert set(repo.status()) == stages, module
-        finally:
-            path.write_text(before)
+        path.write_text(before + "# a comment\n")
+        with Repo() as repo:  # what `dvc status` shows
+            assert set(repo.status()) == stages, module
+        path.write_text(before)
 
 
 def test_an_upgrade_marks_the_stages_that_use_the_package(sample: Clone) -> None:
@@ -283,7 +272,6 @@ def test_every_key_can_be_set_from_the_command_line(sample: Clone) -> None:
     every_key = list(settings(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))))
     assert len(every_key) > 40
     sample.dvc("exp", "run", "--queue", *(argument for setting in every_key for argument in ("-S", setting)))
-    sample.dvc("queue", "remove", "--all")
 
 
 def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> None:
@@ -300,7 +288,6 @@ def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> N
 
 
 def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
-    sample.experiment(*SMALL)
     corpus = read_corpus(sample.folder / "data" / "corpus.parquet", ["id", "text"])
     texts = dict(zip(corpus["id"], corpus["text"], strict=True))
     rows = (sample.folder / "evaluation" / "predictions.csv").read_text().splitlines()[1:6]
@@ -311,22 +298,16 @@ def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
 
 
 def test_a_process_that_dies_leaves_nothing_half_written(sample: Clone) -> None:
-    parameters = sample.folder / "params.yaml"
-    before = parameters.read_text()
     model = (sample.folder / "model" / "weights.safetensors").read_bytes()
-    try:
-        parameters.write_text(before.replace("processes: 1 ", "processes: 2 ").replace("epochs: 1", "epochs: 10000"))
-        assert "epochs: 10000" in parameters.read_text()
-        command = [sys.executable, "-m", "stages.train"]
-        with subprocess.Popen(command, cwd=sample.folder, stdout=PIPE, stderr=PIPE, text=True) as training:
-            assert training.stdout is not None
-            while not training.stdout.readline().startswith("epoch 2"):
-                assert training.poll() is None
-            _, second = sorted(map(int, sample.run("ps", "-o", "pid=", "--ppid", str(training.pid)).split()))
-            os.kill(second, signal.SIGKILL)
-            errors = training.communicate()[1]
-    finally:
-        parameters.write_text(before)
+    sample.set_parameters("train.processes=2", "train.epochs=10000")
+    command = [sys.executable, "-m", "stages.train"]
+    with subprocess.Popen(command, cwd=sample.folder, stdout=PIPE, stderr=PIPE, text=True) as training:
+        assert training.stdout is not None
+        while not training.stdout.readline().startswith("epoch 2"):
+            assert training.poll() is None
+        _, second = sorted(map(int, sample.run("ps", "-o", "pid=", "--ppid", str(training.pid)).split()))
+        os.kill(second, signal.SIGKILL)
+        errors = training.communicate()[1]
     assert training.returncode == 1
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("error: stages.train: rank 1 of 2 processes was killed by SIGKILL")

@@ -105,6 +105,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batches", "changes"), combinations([10, 25, 40, 70], VARIANTS))
 def test_an_interrupted_training_resumes_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, changes: dict[str, Any]
