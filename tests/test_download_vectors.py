@@ -50,7 +50,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (gzip.compress(b"the 1 2 3\n", mtime=0), ": is compressed with gzip; unpack it with gunzip"),
         (zipped({"vec/": b""}), ": must contain one file, or one file named"),
         (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is a binary file; it must be text"),
-        (b"PK\x03\x04", ": the zip file is damaged or truncated"),
+        (b"PK\x03\x04", ": the archive is damaged or truncated"),
         (b"", ": contains no vectors"),
     ],
 )
