@@ -1,5 +1,6 @@
-"""The README and the pages of docs/: every link, command and parameter that they name is there."""
+"""The README and the pages of docs/: every link, command, parameter and error message in them exists."""
 
+import ast
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,6 +71,19 @@ def test_parameters_exist(page: Path) -> None:
         for part in key.split("."):
             assert part in value, key
             value = value[part]
+
+
+def test_quoted_error_messages_are_in_the_code() -> None:
+    modules = [file for folder in ("src", "stages") for file in (ROOT / folder).rglob("*.py")]
+    nodes = [node for file in modules for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    literals = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = [span for cell in re.findall(r"^\|.*\| (.+) \|$", page, re.MULTILINE) for span in INLINE.findall(cell)]
+    names = re.compile(r"\(.*?\)|\S*[./_'\d]\S*")  # and numbers, and the reasons of libraries, in parentheses
+    fixed = [part for message in messages for part in names.split(message)]
+    parts = [part for words in fixed for part in re.findall("[a-z][a-z ]{18,}[a-z]", words)]
+    assert len(parts) > 40
+    assert [part for part in parts if not any(part in literal for literal in literals)] == []
 
 
 def test_the_readme_is_short() -> None:
