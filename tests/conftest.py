@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from _pytest.mark import ParameterSet
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
@@ -36,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
-def combinations(first: Sequence[object], second: Sequence[object]) -> list[ParameterSet]:
+def combinations(first: Sequence[object], second: Sequence[object]) -> list[pytest.ParameterSet]:
     """Pair all values of two parameters, and mark the pairs that repeat a value of `first` as a campaign.
 
     The other pairs hold each value of `second` too, if it is not the longer one.

@@ -57,6 +57,7 @@ def rows(printed: str) -> list[tuple[float, str]]:
     return [(float(line[:6]), line[8:]) for line in printed.removesuffix("\n").split("\n")]
 
 
+@pytest.mark.slow
 def test_texts_are_arguments_or_lines_of_standard_input(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
