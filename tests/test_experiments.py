@@ -134,7 +134,7 @@ def test_nothing_is_queued_before_the_users_file_is_committed(tmp_path: Path) ->
     clone.run("git", "commit", "-q", "-m", "My own reviews")
     (tmp_path / "mine.csv").touch()
     said = clone.run(sys.executable, "-m", "experiments.enqueue", "ladder", status=1)
-    assert said == "error: experiments belong to a commit; commit these files first: mine.csv\n"
+    assert said == "error: experiments start from a commit; commit these files first: mine.csv\n"
 
 
 @pytest.mark.slow

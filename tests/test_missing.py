@@ -162,5 +162,5 @@ def test_test_reviews_of_another_vocabulary_than_the_models_are_refused(folder: 
         line = said(lambda: script("evaluate")(read_params()))
         vocabulary.unlink()
         main(["Fine."])  # which needs the model's folder alone
-    message = "was trained with another vocabulary than data/prepared/vocabulary.json; train it again"
+    message = "was trained with another vocabulary than data/prepared/vocabulary.json; train the model again"
     assert line == f"error: model: {message}"
