@@ -7,7 +7,7 @@ from sentiment.dataset.batching import pad_batch
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.attribution import SMALLEST, gradient_by_distance, token_weights
 from sentiment.models.classifier import Classifier
-from sentiment.models.layers import Layer
+from sentiment.models.layers import CELLS, Layer
 from tests.conftest import random_reviews, small_model
 
 
@@ -43,7 +43,7 @@ def test_the_gradient_of_a_tanh_network_agrees_with_the_chain_rule(pooling: str,
     assert gradient_by_distance(model, reviews, 1).tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_changes_no_gradient_and_the_model_stays_unchanged(cell: str) -> None:
     model = small_model(cell=cell, layers=2)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

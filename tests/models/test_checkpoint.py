@@ -20,6 +20,7 @@ from sentiment.models.checkpoint import (
 )
 from sentiment.models.classifier import Encoder
 from sentiment.models.inference import predict_logits
+from sentiment.models.layers import CELLS
 from sentiment.storage.outputs import sha256_of
 from sentiment.storage.tensors import save_tensors
 from tests.conftest import random_reviews, small_config, small_model
@@ -29,7 +30,7 @@ VOCABULARY = Path(__file__)  # any file will do
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_reloaded_model_gives_the_same_logits(tmp_path: Path, cell: str) -> None:
     model = small_model(cell=cell, layers=2)
     save_checkpoint(tmp_path / "model", model, VOCABULARY)

@@ -11,6 +11,7 @@ from torch import nn
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Encoder
+from sentiment.models.layers import CELLS
 from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
 from sentiment.pretraining.trainer import LanguageTrainer, evaluate, streams_of, windows_of
 from sentiment.runtime.resume import SavedState
@@ -62,7 +63,7 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
     assert all(torch.equal(window[-1], after[0]) for window, after in pairwise(forward))
 
 
-@pytest.mark.parametrize(("shape", "cell"), combinations(list(product([1, 2], SOFTMAXES)), ["rnn", "lstm", "gru"]))
+@pytest.mark.parametrize(("shape", "cell"), combinations(list(product([1, 2], SOFTMAXES)), list(CELLS)))
 def test_a_deterministic_sequence_is_learnt_in_both_directions(shape: tuple[int, str], cell: str) -> None:
     layers, softmax = shape
     model = small_model(cell=cell, hidden_size=16, layers=layers, mix_directions=False)

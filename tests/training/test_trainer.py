@@ -14,6 +14,7 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
+from sentiment.models.layers import CELLS
 from sentiment.runtime.resume import SavedState
 from sentiment.training.objective import Loss, Objective
 from sentiment.training.trainer import (
@@ -69,7 +70,7 @@ def run(model: Classifier, config: TrainConfig = CONFIG) -> list[Epoch]:
     return epochs
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_training_learns_a_learnable_task(cell: str) -> None:
     epochs = run(small_model(cell=cell))
     assert max(epoch.validation_accuracy for epoch in epochs) > 0.95
@@ -167,7 +168,7 @@ def test_a_batch_split_into_parts_has_the_same_gradient() -> None:
         torch.testing.assert_close(models[1].state_dict()[name], weight, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_training_in_bfloat16_learns_as_well(cell: str) -> None:
     epochs = run(small_model(cell=cell), replace(CONFIG, precision="bfloat16"))
     assert max(epoch.validation_accuracy for epoch in epochs) > 0.95

@@ -67,7 +67,7 @@ def count_shared_texts(inputs: SplitInputs, max_share: float) -> int:
         raise InputError(
             f"prepare.max_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have the same text "
             f"as a training review; at most {max_share:.1%} are allowed; remove them from train or test, or set "
-            "download.custom.split_column to null, so that a test split is drawn that keeps equal texts together"
+            "download.custom.split_column to null to draw a new test split, which shares no text with train"
         )
     return shared
 

@@ -154,7 +154,9 @@ def _read_text(archive: Path, stream: _TarStream, member: tarfile.TarInfo) -> st
     try:
         return stream.read_content(member.size).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{archive}: {member.name} is not UTF-8 at byte {error.start:,}") from error
+        raise InputError(
+            f"{archive}: {member.name} is not UTF-8 at byte {error.start:,}; convert it to UTF-8"
+        ) from error
 
 
 def zip_names(archive: Path, limits: Limits) -> list[str]:

@@ -53,7 +53,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
             remove(partial)  # finish the removal if a signal interrupted the first call
         if is_disk_full(error):
             free = shutil.disk_usage(path.parent).free
-            found = f"{free:,} bytes are free without the unfinished output"
+            found = f"{free:,} bytes are free, after the unfinished output was removed"
             advice = "free some space and run the command again"
             raise InputError(f"{path}: the disk is full; {found}; {advice}") from error
         raise

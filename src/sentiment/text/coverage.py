@@ -59,7 +59,7 @@ def check_coverage(
     cause = _find_cause(path, dimension, limits, words, without, least)
     raise InputError(
         f"{path}: {share:.1%} of the words in the training text have a vector; prepare.min_coverage requires "
-        f"{least:.1%}; {cause}; or lower prepare.min_coverage, to 0 for any vectors"
+        f"{least:.1%}; {cause}; or lower prepare.min_coverage (0 accepts any vectors)"
     )
 
 

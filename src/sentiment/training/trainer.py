@@ -150,8 +150,8 @@ class Trainer:
         """Train until the validation loss stops falling; load the weights of the best epoch, and return that epoch.
 
         Calls `on_epoch` after each epoch, and first for each restored epoch. Raises InputError if a loss or a gradient
-        is not finite: on a CPU before the update, on a GPU before the next state is saved, at the latest at the end of
-        the epoch.
+        is not finite. On a CPU this is checked before each update, on a GPU before each save and at the end of each
+        epoch.
         """
         for epoch in self.epochs:
             on_epoch(epoch)
@@ -166,7 +166,10 @@ class Trainer:
         return best_of(self.epochs)
 
     def refit(self, epochs: int, on_epoch: Callable[[TrainedEpoch], None]) -> None:
-        """Train for `epochs` epochs without validation, and keep the averaged weights after the last epoch."""
+        """Train for `epochs` epochs without validation, and keep the averaged weights after the last epoch.
+
+        The learning rates are those of the same epochs in `fit`.
+        """
         while self.step < epochs * self.steps_per_epoch:
             epoch = self.train_epoch()
             self.save()
@@ -210,7 +213,7 @@ class Trainer:
         loss = self.objective.backward(rows, next(self.unlabelled))
         for weight in frozen:
             weight.grad = None  # the optimizer then skips the weight
-        # check both: the gradient covers all terms of the objective, the loss only the first
+        # check both: the gradient is of the whole objective, with its adversarial terms; the loss is the plain one
         norm = nn.utils.get_total_norm(w.grad for w in self.model.parameters() if w.grad is not None)
         if self.config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.clip_norm, norm)
@@ -220,7 +223,7 @@ class Trainer:
         """Take an optimizer step at the learning rate of this step, and update the running mean."""
         config, steps = self.config, self.config.epochs * self.steps_per_epoch
         factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
-        for depth, group in enumerate(self.optimizer.param_groups):
+        for depth, group in enumerate(self.optimizer.param_groups):  # from the output layer down
             group["lr"] = config.learning_rate * config.layer_decay**depth * factor
         self.optimizer.step()
         self.step += 1
@@ -286,8 +289,10 @@ def best_of(epochs: list[Epoch]) -> Epoch:
 
 def is_over(epochs: list[Epoch], config: TrainConfig) -> bool:
     """Return whether training is over: after the last epoch, or after `patience` epochs without a better one."""
-    if not epochs or len(epochs) == config.epochs:
-        return bool(epochs)
+    if not epochs:
+        return False
+    if len(epochs) == config.epochs:
+        return True
     return config.patience is not None and len(epochs) - best_of(epochs).number >= config.patience
 
 
