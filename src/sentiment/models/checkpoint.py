@@ -3,8 +3,11 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sentiment.errors import InputError, abbreviated
 from sentiment.models.classifier import Classifier, Encoder, ModelConfig
@@ -76,7 +79,7 @@ def load_checkpoint(folder: Path) -> Classifier:
     if config.layers > len(weights):
         raise InputError(f"{folder / WEIGHTS}: must hold tensors of {config.layers} layers; got {len(weights)} tensors")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutNormal():
             model = Classifier(config)
     except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too large for PyTorch
         raise InputError(f"{path}: is not {what}: {error!r}") from error
@@ -97,6 +100,14 @@ def load_checkpoint(folder: Path) -> Classifier:
         )
     model.to_empty(device="cpu").load_state_dict(weights)
     return model.eval()
+
+
+class _WithoutNormal(TorchFunctionMode):
+    """Mode in which `nn.init.normal_` does nothing: on the meta device it would import PyTorch's compiler, for 2 s."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function other than `normal_`, whose result nobody reads."""
+        return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def check_vocabulary(folder: Path, vocabulary: Path) -> None:
