@@ -56,13 +56,13 @@ predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line 
 # A file of tests runs as a whole in one process, so that its tests share what its fixtures make.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-check: $(BIN)/.dev  ## Check format, lint and types, and run the unit tests: under a minute
+check: $(BIN)/.dev  ## Check format, lint and types, and run the unit tests: about a minute
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(PYTEST) -q -m 'not slow and not campaign'
 
-test: $(BIN)/.dev  ## Run the tests, whole pipelines and servers too: under ten minutes; ARGS="tests/text" runs some
+test: $(BIN)/.dev  ## Run the tests, whole pipelines and servers too: some ten minutes; ARGS="tests/text" runs some
 	$(PYTEST) $(ARGS)
 
 docs: $(BIN)/.docs  ## Build the pages of docs/ as a site in site/; it asks no other host for anything

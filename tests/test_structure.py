@@ -16,6 +16,7 @@ LIBRARY = SOURCES["sentiment"]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MODULES = sorted(LIBRARY.rglob("*.py"))
 VERSIONS: dict[str, str] = yaml.safe_load((ROOT / "versions.yaml").read_text(encoding="utf-8"))
+DISTRIBUTIONS = packages_distributions()
 DECIDE_NOTHING = {"pydantic", "ruamel.yaml", "tqdm"}  # they read and check the parameters, and show progress
 
 
@@ -73,9 +74,8 @@ def test_the_files_and_folders_of_code_that_a_stage_lists_are_those_it_reaches(s
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_the_version_of_each_package_that_its_code_imports(stage: str) -> None:
     (listed,) = [entry["versions.yaml"] for entry in STAGES[stage]["params"] if isinstance(entry, dict)]
-    distributions = packages_distributions()
     imported = packages_of(closure(ROOT / "stages" / f"{stage}.py"))
-    reached = {name for package in imported for name in distributions[package]} & VERSIONS.keys() - DECIDE_NOTHING
+    reached = {name for package in imported for name in DISTRIBUTIONS[package]} & VERSIONS.keys() - DECIDE_NOTHING
     if "scikit-learn" in reached:
         reached.add("scipy")  # whose solver fits the baseline
     assert listed == sorted(reached, key=str.lower)

@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         yield server
         server.shutdown()
@@ -446,6 +446,7 @@ def test_an_untrusted_certificate_is_not_retried(tmp_path: Path) -> None:
     assert not server.starts
 
 
+@pytest.mark.slow
 def test_the_minimum_rate_holds_over_https_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
     context = self_signed_certificate(tmp_path)

@@ -63,6 +63,7 @@ def test_windows_cover_each_token_once_and_backward_is_the_reverse() -> None:
     assert all(torch.equal(window[-1], after[0]) for window, after in pairwise(forward))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "cell"), combinations(list(product([1, 2], SOFTMAXES)), list(CELLS)))
 def test_a_deterministic_sequence_is_learnt_in_both_directions(shape: tuple[int, str], cell: str) -> None:
     layers, softmax = shape

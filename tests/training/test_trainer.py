@@ -157,6 +157,7 @@ def test_a_small_batch_size_is_kept() -> None:
     assert batch_size_for(17_500, replace(CONFIG, batch_size=4, min_steps=250)) == 4
 
 
+@pytest.mark.slow
 def test_a_batch_split_into_parts_has_the_same_gradient() -> None:
     models = [small_model(), small_model()]
     whole, parts = (
@@ -168,6 +169,7 @@ def test_a_batch_split_into_parts_has_the_same_gradient() -> None:
         torch.testing.assert_close(models[1].state_dict()[name], weight, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_training_in_bfloat16_learns_as_well(cell: str) -> None:
     epochs = run(small_model(cell=cell), replace(CONFIG, precision="bfloat16"))
@@ -209,6 +211,7 @@ def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
 
 
+@pytest.mark.slow
 def test_the_running_mean_learns_and_differs_from_the_weights() -> None:
     models = [small_model(), small_model()]
     epochs = [
@@ -219,6 +222,7 @@ def test_the_running_mean_learns_and_differs_from_the_weights() -> None:
     assert not torch.equal(models[0].output.weight, models[1].output.weight)
 
 
+@pytest.mark.slow
 def test_refit_equals_training_for_the_same_number_of_epochs() -> None:
     models = [small_model(), small_model()]
     best = Trainer(models[0], TRAINING, replace(CONFIG, ema_decay=0.9), CPU).fit(VALIDATION, lambda epoch: None)
