@@ -62,7 +62,7 @@ check: $(BIN)/.dev  ## Check format, lint and types, and run the unit tests: abo
 	$(BIN)/python -m mypy
 	$(PYTEST) -q -m 'not slow and not campaign'
 
-test: $(BIN)/.dev  ## Run the tests, whole pipelines and servers too: some ten minutes; ARGS="tests/text" runs some
+test: $(BIN)/.dev  ## Run the tests, whole pipelines and servers too: ten to thirteen minutes; ARGS="tests/text" runs some
 	$(PYTEST) $(ARGS)
 
 docs: $(BIN)/.docs  ## Build the pages of docs/ as a site in site/; it asks no other host for anything
