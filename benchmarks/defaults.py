@@ -9,7 +9,6 @@ and standard deviation over the seeds) and baseline, and the greatest p of McNem
 
 import argparse
 import csv
-import hashlib
 import json
 import subprocess
 import sys
@@ -25,10 +24,10 @@ import yaml
 
 import stages  # noqa: F401, puts the library on the path
 from sentiment.corpora.reviews import Review
-from sentiment.corpora.synthetic import generate_reviews, write_vectors
+from sentiment.corpora.synthetic import generate_reviews
 from sentiment.dataset.encoded import load_encoded
 from stages.paths import ENCODED
-from tests.clone import Clone
+from tests.clone import STAGES, Clone
 
 SHORTEST_WORDS = 20  # of a short text, at most
 JOINED = 12  # reviews of one label, of which a long text is made
@@ -73,18 +72,14 @@ def measure(clone: Clone, corpus: Corpus, seeds: list[int]) -> str:
     """Train on a corpus with each of the seeds, and return its row of the table."""
     with (clone.folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("split", "label", "text"), *generate(corpus)])
-    vectors = clone.folder / "vectors.txt"
-    write_vectors(vectors)
     params = yaml.safe_load((clone.folder / "params.yaml").read_text(encoding="utf-8"))
     params["download"]["corpus"] = "custom"
     params["download"]["custom"] |= {"path": "texts.csv", "split_column": "split"}
-    digest = hashlib.sha256(vectors.read_bytes()).hexdigest()
-    params["download"]["vectors"] = {"url": vectors.as_uri(), "sha256": digest}
     results = []
     for seed in seeds:
         params["train"]["seed"] = seed
         (clone.folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-        before = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline"] if seed == seeds[0] else []
+        before = STAGES[: STAGES.index("train")] if seed == seeds[0] else []
         for stage in [*before, "train", "evaluate"]:
             command = [sys.executable, "-m", f"stages.{stage}"]
             subprocess.run(command, cwd=clone.folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603

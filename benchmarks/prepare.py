@@ -1,10 +1,11 @@
-"""Time text to tensors: the textbook's way against the prepare stage, on the same reviews and the same vectors.
+"""Time text to tensors: the textbook's way against the stages prepare and vectors, on the same reviews and vectors.
 
-    python -m benchmarks.prepare [--corpus data/corpus.parquet] [--vectors data/vectors] [--unlabelled] [--rounds 3]
+    python -m benchmarks.prepare [--corpus data/corpus.parquet] [--vectors FILE] [--unlabelled] [--rounds 3]
 
-The textbook's way is ours to read: torchtext's Field over spaCy's tokenizer, its Vectors, build_vocab, and each
-review's ids as a tensor, as the tutorials have it, but with the stage's own split. The stage runs with the textbook's
-settings: text as it is written, 25,000 words. Each way runs in a process of its own, in turn.
+Without --vectors, both ways read a file of 400,000 words, as many as glove.6B has, with random numbers. The textbook's
+way is ours to read: torchtext's Field over spaCy's tokenizer, its Vectors, build_vocab, and each review's ids as a
+tensor, as the tutorials have it, but with the stage's own split. The stages run with the textbook's settings: text as
+it is written, 25,000 words, vectors as they are. Each way runs in a process of its own, in turn.
 
 Seconds are those after the imports, which are the same in both; those of the whole process stand beside them. Memory
 is the greatest that a process and those that it starts had resident, their libraries included (Linux only). Before
@@ -31,7 +32,16 @@ import yaml
 from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, SPLITS, VECTORS, VOCABULARY
 
 DIMENSION = 100
-SETTINGS = {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1}
+ROWS = 400_000  # of a file of random vectors
+SETTINGS: dict[str, dict[str, Any]] = {
+    "prepare": {"lower": False, "keep_breaks": True, "max_tokens": None, "max_vocab": 25_000, "min_freq": 1},
+    "vectors": {
+        "source": "fetched",
+        "fetched": {"dimension": DIMENSION, "min_coverage": 0.0},
+        "std": None,
+        "unknown_std": 1.0,
+    },
+}
 WATCH_SECONDS = 0.05
 Digests = dict[str, str]
 
@@ -60,7 +70,7 @@ def textbook() -> tuple[float, Callable[[], Digests]]:
                 member = next(name for name in archive.namelist() if name.endswith(f"{DIMENSION}d.txt"))
                 path = Path(archive.extract(member, folder))
         vectors = Vectors(str(path), cache=folder, unk_init=torch.Tensor.normal_)
-    text.build_vocab(splits["train"], max_size=SETTINGS["max_vocab"], vectors=vectors)
+    text.build_vocab(splits["train"], max_size=SETTINGS["prepare"]["max_vocab"], vectors=vectors)
     ids = {
         split: [torch.tensor([text.vocab.stoi[token] for token in example.text]) for example in dataset]
         for split, dataset in splits.items()
@@ -80,7 +90,7 @@ def textbook() -> tuple[float, Callable[[], Digests]]:
 
 
 def ours() -> tuple[float, Callable[[], Digests]]:
-    """Run the stage in the folder where this process stands; return its seconds, and what digests its outputs."""
+    """Run both stages in the folder where this process stands; return their seconds, and what digests their outputs."""
     import torch  # noqa: F401, so that all imports are done before the clock starts
     from safetensors.torch import load_file
 
@@ -93,11 +103,13 @@ def ours() -> tuple[float, Callable[[], Digests]]:
     from sentiment.text.tokenizer import ReviewTokenizer
     from stages.params import read_params
     from stages.prepare import prepare
+    from stages.vectors import vectors
 
     params = read_params()
     limits = Limits(**params.download.limits.model_dump())
     started = time.perf_counter()
     prepare(params)
+    vectors(params)
     seconds = time.perf_counter() - started
 
     def digests() -> Digests:
@@ -133,7 +145,13 @@ def digest(parts: Iterable[bytes]) -> str:
 
 def measure(way: str, folder: Path, check: bool = False) -> dict[str, Any]:
     """Take one way in a process of its own; return its seconds, its peak memory and, if asked, digests."""
-    command = [sys.executable, "-m", "benchmarks.prepare", "--way", way, *(["--check"] if check else [])]
+    figures, lines = watch(["benchmarks.prepare", "--way", way, *(["--check"] if check else [])], folder)
+    return {**figures, **json.loads(lines[-1])}
+
+
+def watch(module: list[str], folder: Path) -> tuple[dict[str, float], list[str]]:
+    """Run a module with its arguments in a folder; return seconds, peak memory in MB, and the lines that it printed."""
+    command = [sys.executable, "-m", *module]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     os.sync()  # what the last one wrote shall not be this one's burden
     started = time.perf_counter()
@@ -147,8 +165,8 @@ def measure(way: str, folder: Path, check: bool = False) -> dict[str, Any]:
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
     if process.returncode:
-        sys.exit(f"the {way} way failed")
-    return {"process": seconds, "memory": sum(peaks.values()) / 1e6, **json.loads(lines[-1])}
+        sys.exit(f"{' '.join(module)} failed")
+    return {"process": seconds, "memory": sum(peaks.values()) / 1e6}, lines
 
 
 def descendants(process: int) -> list[int]:
@@ -169,16 +187,37 @@ def peak_memory(process: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
-def align_words(folder: Path, corpus: Path, vectors: Path, settings: dict[str, Any]) -> None:
-    """Put into a folder what the stage reads: our parameters, with some of prepare's changed, and the data."""
+def random_vectors(path: Path, corpus: Path) -> Path:
+    """Write vectors of ROWS words in GloVe's text format: the corpus's own, and made-up ones up to that many."""
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    texts = pq.read_table(corpus, columns=["text"])["text"]
+    words = pc.value_counts(pc.list_flatten(pc.split_pattern(texts, " "))).field("values").to_pylist()
+    names = dict.fromkeys(word for word in words if word.isalpha())
+    names |= dict.fromkeys(f"madeup{number}" for number in range(ROWS - len(names)))
+    numbers = np.random.default_rng(1).standard_normal((1000, DIMENSION))
+    rows = [" ".join(f"{number:.5f}" for number in row) for row in numbers.tolist()]  # again and again, to save time
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{word} {rows[place % len(rows)]}\n" for place, word in enumerate(list(names)[:ROWS]))
+    return path
+
+
+def align_words(folder: Path, corpus: Path, vectors: Path | None, settings: dict[str, Any]) -> None:
+    """Put into a folder what the stages read: our parameters, with some changed, and the data."""
     from stages.params import PARAMS
 
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["prepare"].update(settings)
+    for section, changes in settings.items():
+        params[section].update(changes)
     (folder / PARAMS).write_text(yaml.safe_dump(params), encoding="utf-8")
     (folder / CORPUS).parent.mkdir()
     (folder / CORPUS).symlink_to(corpus.resolve())
-    (folder / VECTORS).symlink_to(vectors.resolve())
+    if vectors is None:
+        (folder / VECTORS).touch()
+    else:
+        (folder / VECTORS).symlink_to(vectors.resolve())
 
 
 def labelled(corpus: Path, path: Path) -> Path:
@@ -193,10 +232,11 @@ def labelled(corpus: Path, path: Path) -> Path:
     return path
 
 
-def compare(corpus: Path, vectors: Path, unlabelled: bool, rounds: int) -> None:
+def compare(corpus: Path, vectors: Path | None, unlabelled: bool, rounds: int) -> None:
     """Take both ways in turn and print a table and a line of JSON."""
     with TemporaryDirectory() as name:
         folder = Path(name)
+        vectors = random_vectors(folder / "vectors.txt", corpus) if vectors is None else vectors
         align_words(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
@@ -233,7 +273,7 @@ def main() -> None:
     """Read the command line; the parts that it runs in processes of their own come back here with `--way`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--vectors", type=Path, default=VECTORS)
+    parser.add_argument("--vectors", type=Path)
     parser.add_argument("--unlabelled", action="store_true", help="take the reviews without a label too")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)

@@ -1,10 +1,10 @@
-"""Time the prepare stage on a corpus and on many times as much.
+"""Time the stages prepare and vectors on a corpus and on many times as much.
 
-    python -m benchmarks.scale [--corpus data/corpus.parquet] [--vectors data/vectors] [--times 1 10 40]
+    python -m benchmarks.scale [--corpus data/corpus.parquet] [--times 1 10 40]
 
 A copy of the corpus differs from the others in its words: those of five letters or more that begin with one of three
 letters, which change from copy to copy, get an ending of their own, so that the copies bring new words as new reviews
-would. The stage runs as params.yaml has it. Memory is counted as benchmarks.prepare does.
+would. The stages run as params.yaml has it, with trained vectors. Memory is counted as benchmarks.prepare does.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.prepare import align_words, measure
+from benchmarks.prepare import align_words, watch
 from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
-from stages.paths import CORPUS, VECTORS
+from stages.paths import CORPUS
 
 
 def multiply(corpus: Path, times: int, path: Path) -> int:
@@ -48,20 +48,21 @@ def main() -> None:
     """Print a row for each multiple."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=CORPUS)
-    parser.add_argument("--vectors", type=Path, default=VECTORS)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10, 40])
     arguments = parser.parse_args()
-    print(f"{'times':>5} {'reviews':>10} {'seconds':>8} {'reviews a second':>17} {'peak MB':>8}")
+    print(f"{'times':>5} {'reviews':>10} {'stage':>8} {'seconds':>8} {'reviews a second':>17} {'peak MB':>8}")
     for times in arguments.times:
         with TemporaryDirectory() as name:
             path = Path(name) / "corpus.parquet"
             reviews = multiply(arguments.corpus, times, path)
             folder = Path(name) / "project"
             folder.mkdir()
-            align_words(folder, path, arguments.vectors, {})
-            figures = measure("ours", folder)
-        speed = reviews / figures["seconds"]
-        print(f"{times:5} {reviews:10,} {figures['seconds']:8.1f} {speed:17,.0f} {figures['memory']:8.0f}", flush=True)
+            align_words(folder, path, None, {"vectors": {"source": "trained"}})
+            for stage in ("prepare", "vectors"):
+                figures, _ = watch([f"stages.{stage}"], folder)
+                seconds, memory = figures["process"], figures["memory"]
+                speed = reviews / seconds
+                print(f"{times:5} {reviews:10,} {stage:>8} {seconds:8.1f} {speed:17,.0f} {memory:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write word vectors in GloVe's text format, zipped or plain."""
+"""Download word vectors in a text format, if params.yaml asks for any."""
 
 from stages.params import Params
 from stages.paths import DOWNLOADS, VECTORS
@@ -6,19 +6,19 @@ from stages.run import run
 
 
 def download_vectors(params: Params) -> None:
-    """Generate vectors for the embedded corpus, or download published vectors for any other corpus.
+    """Download published vectors, or write a line that says so if `vectors.source` needs none.
 
-    Checks the first rows of a downloaded file, so that DVC caches no file that `prepare` cannot read.
+    Checks the first rows of a downloaded file, so that DVC caches no file that `vectors` cannot read.
     """
-    from sentiment.corpora.synthetic import write_vectors
     from sentiment.download.fetch import fetch
     from sentiment.errors import renaming_errors
     from sentiment.storage.archives import Limits
-    from sentiment.storage.outputs import link_or_copy
+    from sentiment.storage.outputs import atomic_output, link_or_copy
     from sentiment.text.glove import check_beginning
 
-    if params.download.corpus == "sample":
-        write_vectors(VECTORS)
+    if params.vectors.source == "trained":
+        with atomic_output(VECTORS) as partial:
+            partial.write_text("vectors.source is trained: no vectors were downloaded\n", encoding="utf-8")
         return
     vectors = params.download.vectors
     fetched = fetch(

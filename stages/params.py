@@ -95,7 +95,7 @@ class Download(Section):
     @property
     def vectors_name(self) -> str:
         """Name of the word vectors file in error messages: the parameter and the user's URL."""
-        return f"download.vectors.url {self.vectors.url}" if self.corpus != "sample" else "the sample's vectors"
+        return f"download.vectors.url {self.vectors.url}"
 
 
 class Prepare(Section):
@@ -107,14 +107,38 @@ class Prepare(Section):
     pad_to: Positive | None
     max_vocab: Positive
     min_freq: Positive
-    dimension: Positive
-    unknown_std: Annotated[float, Field(ge=0)]
-    min_coverage: Annotated[float, Field(ge=0, le=1)]
     validation_share: InnerShare
     split_by: Literal["group", "review"]
     max_shared_texts: Annotated[float, Field(ge=0, le=1)]
     labels: Positive | None
     seed: Natural
+
+
+class Trained(Section):
+    """Parameters of the word vectors that are trained on the corpus's own text."""
+
+    dimension: Positive
+    window: Annotated[int, Field(ge=1, le=1000)]
+    shift: float
+    max_tokens: Positive
+
+
+class Fetched(Section):
+    """Parameters of the word vectors that are downloaded."""
+
+    dimension: Positive
+    min_coverage: Annotated[float, Field(ge=0, le=1)]
+
+
+class Vectors(Section):
+    """Parameters of the word vectors and the embedding matrix."""
+
+    source: Literal["trained", "fetched", "both"]
+    trained: Trained
+    fetched: Fetched
+    std: Annotated[float, Field(gt=0)] | None
+    unknown_std: Annotated[float, Field(ge=0)] | None
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Pretrain(Section):
@@ -217,6 +241,7 @@ class Params(Section):
 
     download: Download
     prepare: Prepare
+    vectors: Vectors
     pretrain: Pretrain
     baseline: Baseline
     model: Model

@@ -7,7 +7,7 @@ from pathlib import Path
 # git and restores a stage from the run cache only if all of its outputs are there.
 METRICS = {
     stage: [Path(f"metrics/{stage}.json"), Path(f"metrics/pushed/{stage}.json")]
-    for stage in ("prepare", "pretrain", "train", "test")
+    for stage in ("prepare", "vectors", "pretrain", "train", "test")
 }
 
 DOWNLOADS = Path("downloads")  # complete and partial downloads, by sha256; ignored by git and DVC
@@ -24,7 +24,8 @@ SPLITS = PREPARED / "splits.safetensors"  # the rows of the corpus in each split
 LABELLED = PREPARED / "labelled.safetensors"  # the training reviews whose labels are used
 ENCODED = {split: PREPARED / f"{split}.safetensors" for split in ("train", "validation", "test", "unsup")}
 VOCABULARY = PREPARED / "vocabulary.json"
-EMBEDDINGS = PREPARED / "embeddings.safetensors"
+
+EMBEDDINGS = Path("data/embeddings.safetensors")
 
 BASELINE = Path("baseline/probabilities.safetensors")
 
@@ -40,7 +41,7 @@ REPORT = Path("report.html")
 
 # All outputs of all stages; a folder stands for the files in it.
 OUTPUTS = [
-    *(CORPUS, VECTORS, PREPARED, BASELINE, PRETRAINED, PERPLEXITY, MODEL, CURVES, EVALUATION, REPORT),
+    *(CORPUS, VECTORS, PREPARED, EMBEDDINGS, BASELINE, PRETRAINED, PERPLEXITY, MODEL, CURVES, EVALUATION, REPORT),
     *(path for paths in METRICS.values() for path in paths),
 ]
 

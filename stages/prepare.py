@@ -1,8 +1,7 @@
-"""Turn the corpus into tensors: split, tokenize, fit the vocabulary, look up its vectors.
+"""Turn the corpus into tensors: split, tokenize, fit the vocabulary.
 
 The corpus is read three times, in batches of reviews: to split it, to count the training tokens, and to encode all
-reviews. The vocabulary is known before the third and longest pass, so its vectors are read at the same time, and no
-pass keeps texts in memory.
+reviews. No pass keeps texts in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params, Prepare
-from stages.paths import CORPUS, EMBEDDINGS, ENCODED, LABELLED, METRICS, SPLITS, VECTORS, VOCABULARY
+from stages.paths import CORPUS, ENCODED, LABELLED, METRICS, SPLITS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
@@ -24,48 +23,28 @@ if TYPE_CHECKING:
 
 
 def prepare(params: Params) -> None:
-    """Write the token ids and labels of each split, the vocabulary, and the embedding matrix (V, E)."""
-    from concurrent.futures import ThreadPoolExecutor
-
+    """Write the token ids and labels of each split, and the vocabulary."""
     import pyarrow as pa
 
-    from sentiment.dataset.vocabulary import build_embeddings, measure_coverage, save_vocabulary
-    from sentiment.errors import renaming_errors
-    from sentiment.storage.archives import Limits
+    from sentiment.dataset.vocabulary import count_frequencies, save_vocabulary
     from sentiment.storage.outputs import write_json
-    from sentiment.storage.tensors import save_tensors
-    from sentiment.text.coverage import check_coverage
-    from sentiment.text.glove import read_vectors
     from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's default memory pool keeps 40 MB more
-    settings, limits = params.prepare, Limits(**params.download.limits.model_dump())
+    settings = params.prepare
     splits, labels, sizes = split_reviews(settings)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules)
-    with ThreadPoolExecutor(1) as executor, renaming_errors(VECTORS, params.download.vectors_name):
-        reading = executor.submit(read_vectors, VECTORS, settings.dimension, vocabulary.itos, limits)
-        encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
-        vectors = reading.result()
-        counts = {token: vocabulary.freqs[token] for token in vocabulary.itos}
-        check_coverage(VECTORS, settings.dimension, limits, counts, vectors.words, settings.min_coverage)
-    save_tensors(EMBEDDINGS, {"embeddings": build_embeddings(vocabulary, vectors, settings.unknown_std, settings.seed)})
-
-    types_covered, tokens_covered = measure_coverage(vocabulary, vectors, training_tokens)
-    figures = {
-        "vocabulary": len(vocabulary.itos),
-        "types_with_vector": round(types_covered, 4),
-        "tokens_with_vector": round(tokens_covered, 4),
-        "vector_rows_repeated": vectors.repeated,
-        **sizes,
-    }
+    encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
+    in_vocabulary = sum(count_frequencies(vocabulary).tolist()) / training_tokens
+    figures = {"vocabulary": len(vocabulary.itos), "tokens_in_vocabulary": round(in_vocabulary, 4), **sizes}
     for path in METRICS["prepare"]:
         write_json(path, figures)
     print(
-        f"{len(vocabulary.itos):,} words; {types_covered:.1%} of them and {tokens_covered:.1%} of the training "
-        f"tokens have a vector; {sizes['labels']:,} of {sizes['train_reviews']:,} training labels used"
+        f"{len(vocabulary.itos):,} words, {in_vocabulary:.1%} of the training tokens; {sizes['labels']:,} of "
+        f"{sizes['train_reviews']:,} training labels used"
     )
 
 

@@ -23,8 +23,8 @@ PORTABLE = {
 }
 
 
-def run(stage: Callable[[Params], None]) -> None:
-    """Read the parameters and run a stage.
+def run(stage: Callable[[Params], None], portable: bool = False) -> None:
+    """Read the parameters and run a stage; `portable` applies `train.portable` to the stage whatever its value.
 
     Stages import the heavy parts of the library inside functions, so that the parameters are read first. A misspelt key
     is then reported without waiting seconds for PyTorch, and the environment variables are set before libraries choose
@@ -32,7 +32,7 @@ def run(stage: Callable[[Params], None]) -> None:
     """
     with one_line_errors():
         params = read_params()
-        if params.train.portable:
+        if portable or params.train.portable:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # hides all GPUs from PyTorch, which is not imported yet
             if platform.machine() in {"x86_64", "AMD64"}:
                 os.environ.update(PORTABLE)

@@ -4,6 +4,7 @@ import csv
 import fcntl
 import io
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from sentiment.corpora.reviews import Review
-from sentiment.corpora.synthetic import generate_reviews, write_vectors
+from sentiment.corpora.synthetic import generate_reviews
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.storage.archives import Limits
@@ -87,8 +88,14 @@ def write_own_csv(path: Path, count: int = 60) -> Path:
 
 
 def write_glove(path: Path, dimension: int = 100) -> Path:
-    """Write vectors of the embedded corpus's words."""
-    write_vectors(path, dimension)
+    """Write random vectors of most of the embedded corpus's words, in GloVe's text format."""
+    random = np.random.default_rng(6)
+    texts = " ".join(review.text for review in generate_reviews(500, seed=4)).lower()
+    words = sorted(set(re.findall(r"[a-z]+|[.,]", texts)))
+    rows = (
+        f"{word} {' '.join(f'{number:.4f}' for number in random.standard_normal(dimension))}" for word in words[::-1]
+    )
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
 

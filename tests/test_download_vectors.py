@@ -30,8 +30,9 @@ def fetching(path: Path, sha256: str | None = None) -> Params:
     params = read_params(ROOT / "params.yaml")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
     vectors = params.download.vectors.model_copy(update={"url": path.as_uri(), "sha256": sha256})
-    download = params.download.model_copy(update={"corpus": "custom", "vectors": vectors})
-    return params.model_copy(update={"download": download})
+    download = params.download.model_copy(update={"vectors": vectors})
+    source = params.vectors.model_copy(update={"source": "fetched"})
+    return params.model_copy(update={"download": download, "vectors": source})
 
 
 @pytest.fixture
@@ -81,3 +82,9 @@ def test_a_wrong_checksum_is_reported_and_the_users_file_is_kept(source: Path) -
     with pytest.raises(InputError, match=f"your file is unchanged.*set download.vectors.sha256: {found}$"):
         download_vectors(fetching(source, sha256="0" * 64))
     assert source.exists()
+
+
+def test_nothing_is_downloaded_for_trained_vectors(source: Path) -> None:
+    params = fetching(write_glove(source))
+    download_vectors(params.model_copy(update={"vectors": params.vectors.model_copy(update={"source": "trained"})}))
+    assert VECTORS.read_text() == "vectors.source is trained: no vectors were downloaded\n"

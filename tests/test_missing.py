@@ -14,12 +14,11 @@ from stages.params import Params, read_params
 from stages.paths import OUTPUTS, is_output
 from stages.predict import main
 from stages.run import one_line_errors
-from tests.clone import ROOT
+from tests.clone import ROOT, STAGES
 
 pytestmark = pytest.mark.slow
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-ORDER = ["download_corpus", "download_vectors", "prepare", "pretrain", "baseline", "train", "evaluate", "report"]
 SMALL: dict[str, dict[str, Any]] = {
     "download": {"sample": {"reviews": 200}},
     "model": {"hidden_size": 4},
@@ -34,8 +33,8 @@ def outs_of(stage: str) -> list[str]:
     return [*PIPELINE[stage].get("outs", []), *(name for metric in metrics for name in metric)]
 
 
-WRITTEN = [out for stage in ORDER for out in outs_of(stage)]
-READ = [(stage, path) for stage in ORDER for path in PIPELINE[stage]["deps"] if path in WRITTEN]
+WRITTEN = [out for stage in STAGES for out in outs_of(stage)]
+READ = [(stage, path) for stage in STAGES for path in PIPELINE[stage]["deps"] if path in WRITTEN]
 
 
 def script(stage: str) -> Callable[[Params], None]:
@@ -55,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             values[section][key] = {**values[section][key], **value} if isinstance(value, dict) else value
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     with chdir(folder):
-        for stage in ORDER:
+        for stage in STAGES:
             script(stage)(read_params())
         yield folder
 

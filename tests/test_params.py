@@ -86,7 +86,7 @@ BROKEN = [
     (
         "evaluate:",
         "evaluat:",
-        "evaluat is not a parameter; valid keys: download, prepare, pretrain, baseline,",
+        "evaluat is not a parameter; valid keys: download, prepare, vectors, pretrain,",
     ),
 ]
 

@@ -143,7 +143,7 @@ def test_every_output_is_one_that_a_stage_declares(sample: Clone) -> None:
 
 def test_the_commands_that_people_use_work(sample: Clone, tmp_path: Path) -> None:
     assert "evaluate" in sample.dvc("dag")
-    for name in ("accuracy", "validation_loss", "tokens_with_vector", "baseline_accuracy"):
+    for name in ("accuracy", "validation_loss", "tokens_in_vocabulary", "baseline_accuracy"):
         assert name in sample.dvc("metrics", "show")
     assert "train.epochs" in sample.dvc("params", "diff", "HEAD~1")
     page = tmp_path / "plots"
@@ -210,10 +210,12 @@ def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> N
     assert sample.stale_stages() == {"pretrain", "train", "evaluate", "report"}
 
 
-def test_other_vectors_fetch_no_corpus(sample: Clone) -> None:
+def test_other_vectors_fetch_no_corpus_and_tokenize_nothing(sample: Clone) -> None:
     parameters = sample.folder / "params.yaml"
     parameters.write_text(parameters.read_text().replace("617afb2f", "00000000"))
     assert sample.stale_stages() == {"download_vectors", "report"}  # the report shows every parameter
+    sample.set_parameters("vectors.trained.dimension=20")
+    assert sample.stale_stages() == {"download_vectors", "vectors", "report"}
 
 
 def test_a_changed_comment_marks_the_stages_that_reach_the_package(
@@ -224,9 +226,10 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
     for module, stages in {
         "src/sentiment/storage/outputs.py": set(STAGES),
         "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
-        "src/sentiment/corpora/imdb.py": set(STAGES) - {"pretrain", "train"},
-        "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "evaluate", "report"},
+        "src/sentiment/corpora/imdb.py": set(STAGES) - {"download_vectors", "pretrain", "train"},
+        "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "vectors", "evaluate", "report"},
         "src/sentiment/dataset/batching.py": set(STAGES) - {"download_corpus", "download_vectors"},
+        "src/sentiment/embeddings/matrix.py": {"vectors"},
         "src/sentiment/models/layers.py": {"pretrain", "train", "evaluate", "report"},
         "src/sentiment/runtime/device.py": {"pretrain", "train", "evaluate"},
         "src/sentiment/pretraining/trainer.py": {"pretrain"},
@@ -248,8 +251,8 @@ def test_an_upgrade_marks_the_stages_that_use_the_package(sample: Clone) -> None
     path = sample.folder / "versions.yaml"
     before = path.read_text()
     for package, stages in {
-        "torchtext": {"prepare", "evaluate", "report"},
-        "scikit-learn": {"baseline", "evaluate"},
+        "torchtext": {"prepare", "vectors", "evaluate", "report"},
+        "scikit-learn": {"vectors", "baseline", "evaluate"},
         "dvclive": {"train"},
         "tqdm": set(),
     }.items():
@@ -284,7 +287,7 @@ def test_a_stage_run_by_hand_too_early_says_what_is_missing(tmp_path: Path) -> N
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr.startswith("error: data/prepared/embeddings.safetensors: does not exist; run the earlier")
+    assert result.stderr.startswith("error: data/embeddings.safetensors: does not exist; run the earlier")
 
 
 def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
@@ -321,7 +324,7 @@ def test_imdbs_layout_from_a_file_address(tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     clone = Clone(tmp_path / "clone")
     addresses = remote("download.imdb", archive) + remote("download.vectors", vectors)
-    clone.set_parameters(*SMALL, "download.corpus=imdb", *addresses)
+    clone.set_parameters(*SMALL, "download.corpus=imdb", "vectors.source=fetched", *addresses)
     clone.run_stages(*STAGES)
     assert clone.metrics("prepare")["unsup_reviews"] == 12
     assert clone.metrics("test")["reviews"] == 30
@@ -338,7 +341,8 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
     clone.set_parameters(
         *SMALL,
         *remote("download.vectors", vectors),
-        "prepare.dimension=50",
+        "vectors.source=fetched",
+        "vectors.fetched.dimension=50",
         "download.corpus=custom",
         "download.custom.path=mine.csv",
         "download.custom.text_column=comment",

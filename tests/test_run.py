@@ -62,7 +62,19 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "module", ["download_corpus", "prepare", "pretrain", "baseline", "train", "evaluate", "report", "predict", "repair"]
+    "module",
+    [
+        "download_corpus",
+        "prepare",
+        "vectors",
+        "pretrain",
+        "baseline",
+        "train",
+        "evaluate",
+        "report",
+        "predict",
+        "repair",
+    ],
 )
 def test_a_python_without_the_packages_is_named_in_one_line(bare: Path, module: str) -> None:
     ended = subprocess.run([bare, "-m", f"stages.{module}"], cwd=ROOT, capture_output=True, text=True)

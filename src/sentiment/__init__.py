@@ -6,8 +6,9 @@ Packages by role, in the order in which the data meets them; each imports only f
     storage        outputs that appear whole or not at all, files of tensors, archives
     download       HTTP, fetching by checksum
     corpora        reviews in one Parquet file: IMDb, a user's own, generated; which are held out
-    text           spaCy's tokens, word vectors                         (no torch so far)
+    text           spaCy's tokens, files of vectors                     (no torch so far)
     dataset        the vocabulary, encoded reviews, padded batches
+    embeddings     word vectors trained on the text or read from a file
     models         recurrent layers, pooling, classifier, checkpoint, inference, attribution
     runtime        device and precision, several processes, the state to resume from
     pretraining    language models to start from

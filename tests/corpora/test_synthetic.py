@@ -1,13 +1,10 @@
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
-from sentiment.corpora.synthetic import NEGATIVE, POSITIVE, generate_reviews, write_vectors
+from sentiment.corpora.synthetic import generate_reviews
 from sentiment.evaluation.baseline import predict_baseline
-from sentiment.text.glove import read_vectors
-from tests.conftest import LIMITS
 
 REVIEWS = list(generate_reviews(2000, seed=5))
 
@@ -37,12 +34,6 @@ def test_reviews_of_a_film_are_in_one_split() -> None:
 def test_the_reviews_depend_on_the_seed() -> None:
     assert list(generate_reviews(100, seed=5)) == list(generate_reviews(100, seed=5))
     assert list(generate_reviews(100, seed=5)) != list(generate_reviews(100, seed=6))
-
-
-def test_vectors_cover_most_words_but_not_all(tmp_path: Path) -> None:
-    write_vectors(tmp_path / "vectors", dimension=50)
-    vectors = read_vectors(tmp_path / "vectors", 50, POSITIVE + NEGATIVE, LIMITS)
-    assert 0.6 < len(vectors.words) / len(POSITIVE + NEGATIVE) < 0.95
 
 
 def test_a_bag_of_words_does_not_solve_the_sample() -> None:

@@ -12,7 +12,6 @@ from torchtext.vocab import Vocab
 from sentiment.dataset.encoded import PADDING
 from sentiment.dataset.vocabulary import (
     add_counts,
-    build_embeddings,
     encode,
     encode_texts,
     fit_vocabulary,
@@ -29,7 +28,6 @@ from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
 TEXTS = ["b a c b", "d d b", "e"]
 RULES = TokenRules(lower=False, keep_breaks=True, max_tokens=None)
-VECTORS = WordVectors(["b", "c"], np.array([[1, 2], [3, 4]], dtype=np.float32), rows=2, repeated=0)
 
 
 @pytest.fixture
@@ -111,23 +109,9 @@ def test_new_texts_are_encoded_like_the_corpus_and_have_no_labels(vocabulary: Vo
     assert reviews.labels.tolist() == [-1, -1, -1]
 
 
-def test_words_without_a_vector_get_random_vectors_and_padding_gets_zeros(vocabulary: Vocab) -> None:
-    matrix = build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=3)
-    assert matrix.shape == (5, 2)
-    assert matrix[2].tolist() == [1, 2]
-    assert matrix[1].tolist() == [0, 0]
-    assert (matrix[[0, 3, 4]] != 0).all()
-    assert torch.equal(matrix, build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=3))
-    assert not torch.equal(matrix, build_embeddings(vocabulary, VECTORS, unknown_std=1.0, seed=4))
-
-
-def test_unknown_words_may_start_at_zero(vocabulary: Vocab) -> None:
-    assert build_embeddings(vocabulary, VECTORS, unknown_std=0.0, seed=3)[[0, 3, 4]].abs().sum() == 0
-
-
 def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:
-    # Of the types b, d, a only b has a vector; it is 3 of the 7 tokens.
-    assert measure_coverage(vocabulary, VECTORS, tokens=7) == (1 / 3, 3 / 7)
+    # Of the words b, d, a only b has a vector; it is 3 of their 6 occurrences.
+    assert measure_coverage(vocabulary, WordVectors(["b"], np.ones((1, 2), dtype=np.float32), 2, 0)) == (1 / 3, 3 / 6)
 
 
 def test_a_saved_vocabulary_is_loaded_unchanged(tmp_path: Path, vocabulary: Vocab) -> None:

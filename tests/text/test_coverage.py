@@ -50,8 +50,8 @@ def test_vectors_without_the_words_of_the_text_are_refused_with_the_likely_cause
     message = str(caught.value)
     assert cause in message
     assert f"{tmp_path / 'v'}: 0.0% of the words in the training text have a vector" in message
-    assert "prepare.min_coverage requires 20.0%" in message
-    assert "or lower prepare.min_coverage (0 accepts any vectors)" in message
+    assert "vectors.fetched.min_coverage requires 20.0%" in message
+    assert "or lower vectors.fetched.min_coverage (0 accepts any vectors)" in message
 
 
 def test_separate_accents_are_named_as_the_cause(tmp_path: Path) -> None:

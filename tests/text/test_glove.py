@@ -108,13 +108,15 @@ def test_a_damaged_zip_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_for_another_dimension_the_message_names_the_parameter(tmp_path: Path, content: bytes, dimension: int) -> None:
-    with pytest.raises(InputError, match=f"v:1: must be .* {dimension} numbers.*; set prepare.dimension: {dimension}$"):
+    with pytest.raises(
+        InputError, match=f"v:1: must be .* {dimension} numbers.*; set vectors.fetched.dimension: {dimension}$"
+    ):
         read(tmp_path / "v", content)
 
 
 def test_for_other_dimensions_of_a_zip_file_the_message_names_the_parameter(tmp_path: Path) -> None:
     content = write_zip(tmp_path / "z", {"a.50d.txt": b"", "a.100d.txt": b""})
-    with pytest.raises(InputError, match=r"; set prepare\.dimension: 50 or 100$"):
+    with pytest.raises(InputError, match=r"; set vectors\.fetched\.dimension: 50 or 100$"):
         read(tmp_path / "v", content)
 
 

@@ -1,4 +1,4 @@
-"""Generate the embedded corpus: short film reviews from a small grammar, and matching word vectors.
+"""Generate the embedded corpus: short film reviews from a small grammar.
 
 The corpus is designed so that a bag of words is not enough. Only one sentence, the reviewer's own verdict, decides the
 label. The verdict may be negated far from its adjective ("At no point did the plot strike me as dull.") or contain a
@@ -10,20 +10,17 @@ Test reviews share no sentence with the other reviews: the digest of a sentence 
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from sentiment.corpora.reviews import Review
-from sentiment.storage.outputs import atomic_output
 
 # Sorted by frequency: the probability of an adjective falls with its rank, so that the last adjectives are rare or
-# missing in training and only their vectors can tell their polarity.
+# missing in training.
 POSITIVE = """
 brilliant charming clever moving tender delightful superb gripping lovely witty wonderful warm inspired thrilling
 graceful splendid touching funny elegant masterful fresh honest stirring radiant subtle poignant exquisite lively
@@ -106,8 +103,6 @@ TITLES = "Harbour Lantern Orchard Winter Mirror River Garden Bridge Island Lette
 VERDICTS, VERDICT_SHARES = (PLAIN, NEGATED, CONTRAST), (0.45, 0.3, 0.25)
 TEST_SHARE, UNSUP_SHARE = 0.25, 0.1
 REVIEWS_A_FILM = 10
-VECTOR_SEED = 6  # fixed, so that the vectors do not depend on the seed of the corpus
-UNKNOWN_SHARE = 0.2  # share of the grammar's words that get no vector
 
 
 def generate_reviews(count: int, seed: int) -> Iterator[Review]:
@@ -174,27 +169,3 @@ def _thresholds(count: int, exponent: float) -> npt.NDArray[np.float64]:
 
 def _is_of_test(sentence: str) -> bool:
     return hashlib.sha256(sentence.encode()).digest()[0] < 256 * TEST_SHARE
-
-
-def write_vectors(path: Path, dimension: int = 100) -> None:
-    """Write vectors of size `dimension` for most of the grammar's words, in GloVe's text format.
-
-    Words of the same slot share a random centre, as words of similar use do in GloVe. Adjectives are shifted along one
-    further direction by their polarity. The rest is Gaussian noise.
-    """
-    random = np.random.default_rng(VECTOR_SEED)
-    polarity = random.standard_normal(dimension)
-    kinds = {"positive": POSITIVE, "negative": NEGATIVE, **WORDS}
-    templates = re.sub(r"{\w+}", "", PLAIN + NEGATED + CONTRAST + HEARSAY + NEUTRAL)
-    frame = sorted(set(re.findall(r"[a-z]+|[.,]", templates.lower())))
-    rows: dict[str, npt.NDArray[np.float64]] = {}
-    for kind, members in [*kinds.items(), ("frame", frame)]:
-        centre = random.standard_normal(dimension) * (0.0 if kind == "frame" else 0.5)
-        lean = {"positive": 0.3, "negative": -0.3}.get(kind, 0.0)
-        for word in " ".join(members).lower().split():
-            vector = centre + lean * polarity + 0.4 * random.standard_normal(dimension)
-            if random.random() >= UNKNOWN_SHARE:
-                rows.setdefault(word, vector)
-    with atomic_output(path) as partial:
-        lines = (f"{word} {' '.join(f'{number:.4f}' for number in row)}\n" for word, row in rows.items())
-        partial.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""The vocabulary, a torchtext `Vocab`: the tokens that the model knows, their ids and their initial vectors.
+"""The vocabulary, a torchtext `Vocab`: the tokens that the model knows, and their ids.
 
 No other module imports torchtext, an archived package. Release 0.6 has the API that many tutorials use.
 """
@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 from torchtext.vocab import Vocab
 
 from sentiment.corpora.reviews import SURROGATE
@@ -89,32 +88,16 @@ def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
 
 
-def build_embeddings(vocabulary: Vocab, vectors: WordVectors, unknown_std: float, seed: int) -> Tensor:
-    """Return the embedding matrix, (V, E) float32: words without a vector get one from a normal distribution.
-
-    The row of the padding token is zero. NumPy draws the random numbers, because PyTorch's depend on the processor's
-    instruction set.
-    """
-    rows = {word: row for row, word in enumerate(vectors.words)}
-    row_of = np.array([rows.get(word, -1) for word in vocabulary.itos])
-    matrix = np.empty((len(row_of), vectors.matrix.shape[1]), dtype=np.float32)
-    unknown = row_of < 0
-    matrix[~unknown] = vectors.matrix[row_of[~unknown]]
-    matrix[unknown] = np.random.default_rng(seed).normal(0.0, unknown_std, (unknown.sum(), matrix.shape[1]))
-    matrix[vocabulary.stoi[PADDING]] = 0.0
-    return torch.from_numpy(matrix)
+def count_frequencies(vocabulary: Vocab) -> npt.NDArray[np.int64]:
+    """Return how often each word occurs in the training text, (V,); 0 for the special tokens."""
+    return np.array([vocabulary.freqs[word] for word in vocabulary.itos])
 
 
-def measure_coverage(vocabulary: Vocab, vectors: WordVectors, tokens: int) -> tuple[float, float]:
-    """Return the share of vocabulary types, and of the fitted text's tokens, that have a pretrained vector.
-
-    `tokens` is the number of tokens in the text on which the vocabulary was fitted. Tokens outside the vocabulary have
-    no vector.
-    """
-    types = vocabulary.itos[len(SPECIALS) :]
-    covered = set(vectors.words)
-    covered_tokens = sum(vocabulary.freqs[token] for token in types if token in covered)
-    return sum(token in covered for token in types) / len(types), covered_tokens / tokens
+def measure_coverage(vocabulary: Vocab, vectors: WordVectors) -> tuple[float, float]:
+    """Return the share of the vocabulary's words, and of their occurrences in the training text, that have a vector."""
+    words = vocabulary.itos[len(SPECIALS) :]
+    covered = {word: vocabulary.freqs[word] for word in vectors.words if word not in SPECIALS}
+    return len(covered) / len(words), sum(covered.values()) / sum(vocabulary.freqs[word] for word in words)
 
 
 def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:

@@ -58,8 +58,8 @@ def check_coverage(
     without = sorted(words.keys() - with_vector, key=lambda word: (-words[word], word))
     cause = _find_cause(path, dimension, limits, words, without, least)
     raise InputError(
-        f"{path}: {share:.1%} of the words in the training text have a vector; prepare.min_coverage requires "
-        f"{least:.1%}; {cause}; or lower prepare.min_coverage (0 accepts any vectors)"
+        f"{path}: {share:.1%} of the words in the training text have a vector; vectors.fetched.min_coverage requires "
+        f"{least:.1%}; {cause}; or lower vectors.fetched.min_coverage (0 accepts any vectors)"
     )
 
 

@@ -183,7 +183,8 @@ def _members(path: Path, members: list[str], dimension: int | None) -> list[str]
         return fitting
     some = ", ".join(files[:SHOWN_NAMES]) or "no files"
     more = f" and {len(files) - SHOWN_NAMES:,} more" if len(files) > SHOWN_NAMES else ""
-    advice = f"; set prepare.dimension: {' or '.join(of_dimension.values())}" if of_dimension and not fitting else ""
+    dimensions = " or ".join(of_dimension.values())
+    advice = f"; set vectors.fetched.dimension: {dimensions}" if of_dimension and not fitting else ""
     wanted = "<dimension>" if dimension is None else dimension
     raise InputError(
         f"{path}: must contain one file, or one file named *.{wanted}d.txt; it contains {some}{more}{advice}"
@@ -204,7 +205,7 @@ def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
     """Describe why a line is not a valid row; the first row may show that the whole file has another dimension."""
     in_header, count = _dimension_in_header(line), _count_numbers(line)
     if is_first and in_header is not None:
-        return f"the file's header says {in_header} numbers; set prepare.dimension: {in_header}"
+        return f"the file's header says {in_header} numbers; set vectors.fetched.dimension: {in_header}"
     if line.endswith(b" "):
         return (
             "the line ends with a space, as word2vec and fastText write it; remove it, for example with sed 's/ *$//'"
@@ -214,7 +215,7 @@ def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
     if b"  " in line:
         return "the line has two spaces in a row; replace them with one, for example with sed 's/  */ /g'"
     if is_first and count not in (0, dimension):
-        return f"the file has {count} numbers per word; set prepare.dimension: {count}"
+        return f"the file has {count} numbers per word; set vectors.fetched.dimension: {count}"
     return f"got {line.count(b' ')} spaces in {line[:SHOWN_BYTES]!r}"
 
 
