@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from sentiment.storage.outputs import sha256_of
 from stages.params import Params, read_params
 from stages.paths import OUTPUTS, is_output
 from stages.predict import main
 from stages.run import one_line_errors
 from tests.clone import ROOT, STAGES
+from tests.conftest import write_glove
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for section, changes in SMALL.items():
         for key, value in changes.items():
             values[section][key] = {**values[section][key], **value} if isinstance(value, dict) else value
+    file = write_glove(folder / "vectors.txt")  # so that the stage vectors reads all that it depends on
+    values["download"]["vectors"] = {"url": file.as_uri(), "sha256": sha256_of(file)}
+    values["vectors"]["source"] = "both"
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     with chdir(folder):
         for stage in STAGES:

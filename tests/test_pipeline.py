@@ -207,7 +207,7 @@ def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> N
     # The split is the same, so that the baseline has nothing to do.
     assert re.findall(r"Running stage '(\w+)'", said) == ["prepare"]
     assert sample.metrics("prepare")["vocabulary"] == 52
-    assert sample.stale_stages() == {"pretrain", "train", "evaluate", "report"}
+    assert sample.stale_stages() == {"vectors", "pretrain", "train", "evaluate", "report"}
 
 
 def test_other_vectors_fetch_no_corpus_and_tokenize_nothing(sample: Clone) -> None:
