@@ -1,6 +1,6 @@
 """Train the network of `params.yaml` with every speed-up and with none, and compare what is learnt.
 
-    python -m benchmarks.accuracy [--tensors data/prepared] [--seeds 1 2 3] [--epochs 3]
+    python -m benchmarks.accuracy [--data data] [--seeds 1 2 3] [--epochs 3]
 
 Both ways minimise the cross entropy alone and keep the weights as they are. Without any: batches in random order,
 PyTorch's own dropout and its own modules for every cell, float32, plain Adam, the C library's memory as it comes.
@@ -102,7 +102,7 @@ def load(folder: Path) -> tuple[Tensor, EncodedReviews, EncodedReviews]:
     """Return the embedding matrix (V, E), the training and the validation reviews."""
     embeddings = load_embeddings(folder / "embeddings.safetensors")
     training, validation = (
-        load_encoded(folder / f"{split}.safetensors", len(embeddings)) for split in ("train", "validation")
+        load_encoded(folder / "prepared" / f"{split}.safetensors", len(embeddings)) for split in ("train", "validation")
     )
     return embeddings, training, validation
 
@@ -122,12 +122,12 @@ WAYS = {"every speed-up": train_fast, "none": train_plainly}
 def main() -> None:
     """Train both ways with each seed, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tensors", type=Path, default=Path("data/prepared"), help="folder of the prepare stage")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder that prepare and vectors wrote to")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     params = read_params()
-    embeddings = load(arguments.tensors)[0]
+    embeddings = load(arguments.data)[0]
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     model = ModelConfig(vocabulary_size=len(embeddings), embedding_size=embeddings.shape[1], **settings)
     given = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
@@ -137,7 +137,7 @@ def main() -> None:
         for name, way in WAYS.items():
             print(f"seed {seed}, {name}", flush=True)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                best[name].append(max(process.submit(way, model, config, arguments.tensors, show).result()))
+                best[name].append(max(process.submit(way, model, config, arguments.data, show).result()))
     for name, accuracies in best.items():
         spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
         listed = ", ".join(f"{accuracy:.4f}" for accuracy in accuracies)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 # The outputs in dvc.yaml; output folders are listed file by file.
 OUTPUTS = {
-    "data": ["corpus.parquet", "vectors"],
+    "data": ["corpus.parquet", "embeddings.safetensors", "vectors"],
     "data/prepared": [
-        *("embeddings.safetensors", "labelled.safetensors", "splits.safetensors", "vocabulary.json"),
+        *("labelled.safetensors", "splits.safetensors", "vocabulary.json"),
         *("train.safetensors", "validation.safetensors", "test.safetensors", "unsup.safetensors"),
     ],
     "pretrained": ["perplexity.csv", "weights.safetensors"],
@@ -26,7 +26,7 @@ OUTPUTS = {
         *("accuracy_by_length.csv", "behaviour.csv", "calibration.csv", "gradient.csv"),
         *("precision_recall.csv", "predictions.csv", "roc.csv"),
     ],
-    "metrics/pushed": ["prepare.json", "pretrain.json", "train.json", "test.json"],
+    "metrics/pushed": ["prepare.json", "vectors.json", "pretrain.json", "train.json", "test.json"],
 }
 # Downloads are named by their own sha256, and saved states by the sha256 of their inputs.
 SHA256 = "[0-9a-f]" * 64
