@@ -27,7 +27,7 @@ def count_cooccurrences(
     Of more than `max_tokens` tokens, only every second, third, ... review is read, so that time and memory are bounded.
     Padding counts nothing.
     """
-    step = -(-sum(len(reviews.tokens) for reviews in texts) // max_tokens)
+    step = max(1, -(-sum(len(reviews.tokens) for reviews in texts) // max_tokens))  # the quotient, rounded up
     counts = sparse.csr_array((vocabulary_size, vocabulary_size), dtype=np.float32)
     total = sum(len(range(0, len(reviews), step)) for reviews in texts)
     with tqdm(desc="count pairs", total=total, unit=" reviews", disable=None) as bar:
