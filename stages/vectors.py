@@ -52,10 +52,13 @@ def train_vectors(settings: Vectors, vocabulary_size: int) -> Rows:
     from sentiment.embeddings.cooccurrence import count_cooccurrences
     from sentiment.embeddings.factorization import factorize
     from sentiment.embeddings.matrix import Rows
+    from sentiment.errors import InputError
 
     trained = settings.trained
     texts = [load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")]
     counts = count_cooccurrences(texts, vocabulary_size, trained.window, trained.max_tokens)
+    if not counts.nnz:
+        raise InputError("no training text has two words to learn vectors from; set vectors.source to fetched")
     tokens = sum(len(reviews.tokens) for reviews in texts)
     print(f"{counts.nnz:,} pairs of neighbours in {tokens:,} tokens; factorizing them", flush=True)
     matrix = factorize(counts, trained.dimension, trained.shift, settings.seed)

@@ -11,7 +11,7 @@ import torch
 
 from sentiment.corpora.reviews import write_corpus
 from sentiment.corpora.synthetic import generate_reviews
-from sentiment.dataset.encoded import load_embeddings
+from sentiment.dataset.encoded import load_embeddings, save_encoded
 from sentiment.dataset.vocabulary import load_vocabulary
 from sentiment.errors import InputError
 from sentiment.storage.outputs import sha256_of
@@ -19,7 +19,7 @@ from stages.params import Params, read_params
 from stages.paths import CORPUS, EMBEDDINGS, ENCODED, METRICS, VECTORS, VOCABULARY
 from stages.prepare import prepare
 from stages.vectors import vectors
-from tests.conftest import write_glove
+from tests.conftest import random_reviews, write_glove
 
 ROOT = Path(__file__).resolve().parent.parent
 URL = "file:///home/me/mine.vec"
@@ -118,6 +118,13 @@ def test_every_word_and_the_unknown_word_get_a_trained_vector() -> None:
     embeddings = load_embeddings(EMBEDDINGS)
     assert len(embeddings) == len(vocabulary.itos)
     assert (embeddings.abs().sum(1) > 0).tolist() == [word != "<pad>" for word in vocabulary.itos]
+
+
+def test_a_text_of_single_words_is_refused() -> None:
+    for split in ("train", "unsup"):
+        save_encoded(ENCODED[split], random_reviews([1, 1, 1], 5))
+    with pytest.raises(InputError, match=r"^no training text has two words.*set vectors\.source to fetched$"):
+        vectors(settings("trained"))
 
 
 @pytest.mark.slow
