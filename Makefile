@@ -20,7 +20,7 @@ run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yam
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) repro
 	@$(MAKE) --no-print-directory show
 
-imdb: $(BIN)/.run  ## The same on IMDb with GloVe, 950 MB to fetch; SET="-S key=value ..." changes more parameters
+imdb: $(BIN)/.run  ## The same on IMDb, 84 MB to fetch; SET="-S key=value ..." changes more parameters
 	@$(BIN)/python -m stages.repair
 	@$(HAS_COMMIT)
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
