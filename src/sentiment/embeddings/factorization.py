@@ -2,13 +2,13 @@
 
 With n(w, c) the co-occurrences of words w and c, n(w) = sum_c n(w, c) and n = sum_w n(w):
 
-    PMI(w, c) = log [n(w, c) n / (n(w) n(c))]
-    M(w, c)   = max(PMI(w, c) + k, 0) where n(w, c) > 0, else 0
-    M         ~ U diag(s) V'
-    u(w)      = U(w) - sum_c n(c) U(c) / n
-    C         = sum_w n(w) u(w) u(w)' / n
-    v(w)      = u(w) C^(-1/2)
-    vector(w) = v(w) / |v(w)|
+    PMI(w, c)    = log [n(w, c) n / (n(w) n(c))]
+    M(w, c)      = max(PMI(w, c) + k, 0) where n(w, c) > 0, else 0
+    U diag(s) V' ~ M
+    u(w)         = U(w) - sum_c n(c) U(c) / n
+    Q diag(q) Q' = sum_w n(w) u(w)' u(w) / n
+    v(w)         = u(w) Q diag(q)^(-1/2)
+    vector(w)    = v(w) / |v(w)|
 
 Skip-gram with negative samples implicitly factorizes PMI(w, c) - log(negatives) (Levy and Goldberg 2014, Neural Word
 Embedding as Implicit Matrix Factorization, NIPS). Levy, Goldberg and Dagan (2015, TACL 3) factorize its positive part

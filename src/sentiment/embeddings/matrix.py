@@ -1,4 +1,4 @@
-"""Put word vectors together to the embedding matrix of a vocabulary."""
+"""Build the embedding matrix of a vocabulary from word vectors."""
 
 from typing import NamedTuple
 
