@@ -1,4 +1,4 @@
-"""Read untrusted tar and zip archives within limits on memory and size; nothing is unpacked to disk."""
+"""Read untrusted tar, zip and gzip archives within limits on memory and size; nothing is unpacked to disk."""
 
 import gzip
 import io
@@ -184,6 +184,20 @@ def zip_blocks(archive: Path, name: str, limits: Limits) -> Iterator[bytes]:
         with opened.open(member) as file:
             while block := file.read(READ_BYTES):
                 yield block
+
+
+def gzip_blocks(archive: Path, limits: Limits) -> Iterator[bytes]:
+    """Yield the content of a file compressed with gzip in blocks.
+
+    Raises InputError for a file that is damaged or over its limits.
+    """
+    size = 0
+    with _reporting_damage(archive), gzip.open(archive) as file:
+        while block := file.read(READ_BYTES):
+            size += len(block)
+            limits.check_member(archive, archive.name, size)
+            limits.check_unpacked(archive, size)
+            yield block
 
 
 @contextmanager

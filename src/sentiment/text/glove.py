@@ -1,7 +1,8 @@
-"""Read selected word vectors from a file in GloVe's text format, plain or zipped.
+"""Read selected word vectors from a text file in the format of GloVe, word2vec or fastText, plain, gzipped or zipped.
 
 Pennington, Socher and Manning (2014), GloVe: Global Vectors for Word Representation, EMNLP. Each line holds a word and
-its numbers, separated by single spaces.
+its numbers, separated by single spaces. word2vec and fastText write a header line ("400000 100") before the first row
+and, some versions, a space after each.
 """
 
 import re
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.errors import InputError
-from sentiment.storage.archives import READ_BYTES, Limits, zip_blocks, zip_names
+from sentiment.storage.archives import READ_BYTES, Limits, gzip_blocks, zip_blocks, zip_names
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of a zip file without members
+GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 1 << 20  # far more than any valid row needs
 SHOWN_NAMES = 5
@@ -24,7 +26,7 @@ SHOWN_BYTES = 40
 
 # Formats that users supply by mistake, by their first bytes in lower case, and the remedy for each.
 OTHER_FORMATS = {
-    b"\x1f\x8b": "is compressed with gzip; unpack it with gunzip",
+    GZIP_MAGIC: "is compressed twice; unpack it once, with gunzip or unzip",
     b"bzh9": "is compressed with bzip2; unpack it with bunzip2",
     b"pk\x03\x04": "is a zip file within a zip file; unpack the outer one",
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
@@ -51,13 +53,13 @@ def read_vectors(path: Path, dimension: int, wanted: Sequence[str], limits: Limi
     """Read the vectors of the `wanted` words; of all other rows, only the number of fields is checked.
 
     In a zip file, reads the member named `*.<dimension>d.txt`, or the only member; folders, hidden files and the files
-    that macOS adds are ignored. Skips a byte order mark and the header line of word2vec's text format ("400000 100").
-    A word may contain spaces, as some words of glove.840B do. Words are compared as bytes, so that a word that is not
-    UTF-8 matches none of the wanted words and does no harm.
+    that macOS adds are ignored. Skips a byte order mark, a header line and a space at the end of a row. A word may
+    contain spaces, as some words of glove.840B do. Words are compared as bytes, so that a word that is not UTF-8
+    matches none of the wanted words and does no harm.
 
     Raises InputError with the line number for a row with misplaced spaces or the wrong number of fields, and for a
     number of a wanted word that is not finite. Raises InputError also for a file in another format or without vectors,
-    and for a zip file that `zip_blocks` refuses.
+    and for a compressed file that `zip_blocks` or `gzip_blocks` refuses.
     """
     missing = {word.encode(): word for word in wanted}
     found: dict[bytes, str] = {}
@@ -114,7 +116,7 @@ def check_beginning(path: Path, limits: Limits) -> None:
 
 
 def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Regroup blocks of text so that each block consists of whole lines."""
+    """Regroup blocks of text so that each block consists of whole lines, which end neither in a space nor in CRLF."""
     rest = b""
     for block in blocks:
         lines, newline, rest = (rest + block).rpartition(b"\n")
@@ -123,9 +125,13 @@ def _whole_lines(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
                 f"{name}: a line has more than {MAX_LINE_BYTES:,} bytes; each line must be a word and its numbers"
             )
         if newline:
-            yield lines + newline
+            yield _without_ends(lines + newline)
     if rest:
-        yield rest + b"\n"
+        yield _without_ends(rest + b"\n")
+
+
+def _without_ends(lines: bytes) -> bytes:
+    return lines.replace(b"\r\n", b"\n").replace(b" \n", b"\n")
 
 
 def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
@@ -139,12 +145,13 @@ def _lines(block: bytes, dimension: int) -> Iterator[tuple[int, bool]]:
 def _texts(path: Path, limits: Limits, dimension: int | None = None) -> list[tuple[str, Iterator[bytes]]]:
     """Return the name and the blocks of each text in a file: exactly one text if `dimension` is given.
 
-    Zip files are recognized by their content, since the file may have any name.
+    Compressed files are recognized by their content, since the file may have any name.
     """
     with path.open("rb") as file:
-        is_zip = file.read(len(ZIP_MAGIC[0])) in ZIP_MAGIC
-    if not is_zip:
-        return [(str(path), _text_blocks(str(path), _plain_blocks(path)))]
+        magic = file.read(len(ZIP_MAGIC[0]))
+    if magic not in ZIP_MAGIC:
+        blocks = gzip_blocks(path, limits) if magic.startswith(GZIP_MAGIC) else _plain_blocks(path)
+        return [(str(path), _text_blocks(str(path), blocks))]
     names = [(member, f"{path}: {member}") for member in _members(path, zip_names(path, limits), dimension)]
     return [(name, _text_blocks(name, zip_blocks(path, member, limits))) for member, name in names]
 
@@ -193,7 +200,6 @@ def _members(path: Path, members: list[str], dimension: int | None) -> list[str]
 
 def _split_row(line: bytes, dimension: int, where: str, is_first: bool = False) -> tuple[bytes, list[bytes]]:
     """Split a row into its word and its numbers; raise InputError for a malformed row."""
-    line = line.removesuffix(b"\r")
     word, *values = line.rsplit(b" ", dimension)
     if len(values) != dimension or word.endswith(b" ") or (b" " in word and _is_number(word.rsplit(b" ", 1)[1])):
         found = _describe(line, dimension, is_first)
@@ -206,10 +212,6 @@ def _describe(line: bytes, dimension: int, is_first: bool = False) -> str:
     in_header, count = _dimension_in_header(line), _count_numbers(line)
     if is_first and in_header is not None:
         return f"the file's header says {in_header} numbers; set vectors.fetched.dimension: {in_header}"
-    if line.endswith(b" "):
-        return (
-            "the line ends with a space, as word2vec and fastText write it; remove it, for example with sed 's/ *$//'"
-        )
     if b"\t" in line:
         return "the line has tabs; replace each with a space, for example with sed 's/\\t/ /g'"
     if b"  " in line:
@@ -235,7 +237,7 @@ def _is_number(field: bytes) -> bool:
 
 def _dimension_in_header(line: bytes) -> int | None:
     """Return the dimension in a header line of word2vec's text format, or None for any other line."""
-    found = re.fullmatch(rb"[0-9]{1,18} ([0-9]{1,9}) ?\r?", line)
+    found = re.fullmatch(rb"[0-9]{1,18} ([0-9]{1,9})", line)
     return int(found[1]) if found else None
 
 
