@@ -26,7 +26,8 @@ imdb: $(BIN)/.run  ## The same on IMDb, 84 MB to fetch; SET="-S key=value ..." c
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
 	@$(MAKE) --no-print-directory show
 
-best: BEST := -S model.hidden_size=256 -S pretrain.enabled=true -S pretrain.epochs=2 -S train.schedule=constant
+best: BEST := -S model.hidden_size=256 -S pretrain.enabled=true -S pretrain.epochs=2 \
+	-S train.learning_rate=0.001 -S train.embedding_rate=1.0 -S train.schedule=constant
 best: imdb  ## The same from language models, twice as wide: half an hour more
 
 SEEDS ?= 1 2 3

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 EVERYWHERE = ("download_corpus", "download_vectors", "prepare")
-TOLERANCE = 0.02  # of an accuracy on 1,125 reviews
+TOLERANCE = 0.02  # of an accuracy on 625 reviews
 
 
 def committed(path: str) -> str:

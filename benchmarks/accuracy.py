@@ -31,6 +31,7 @@ from sentiment.models.layers import Layer
 from sentiment.runtime.device import tune_memory
 from sentiment.training.trainer import Epoch, TrainConfig, Trainer, evaluate
 from stages.params import read_params
+from stages.train import train_config
 
 CPU = torch.device("cpu")
 
@@ -130,7 +131,7 @@ def main() -> None:
     embeddings = load(arguments.data)[0]
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     model = ModelConfig(vocabulary_size=len(embeddings), embedding_size=embeddings.shape[1], **settings)
-    given = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
+    given = train_config(params)
     best: dict[str, list[float]] = {name: [] for name in WAYS}
     for seed in arguments.seeds:
         config = replace(given, seed=seed, epochs=arguments.epochs, patience=None, ema_decay=0.0, adversarial=0.0)

@@ -211,7 +211,7 @@ class Train(Section):
     schedule: Literal["constant", "linear", "cosine"]
     weight_decay: Annotated[float, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)] | None
-    freeze_embeddings: bool
+    embedding_rate: Annotated[float, Field(ge=0, le=1)] | None
     gradual_unfreezing: bool
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     ema_decay: Share

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from sentiment.dataset.encoded import EncodedReviews
     from sentiment.models.classifier import Classifier
-    from sentiment.training.trainer import Epoch, TrainedEpoch
+    from sentiment.training.trainer import Epoch, TrainConfig, TrainedEpoch
+
+
+KEPT_RATE, TUNED_RATE = 0.0, 0.17  # of the word vectors, if train.embedding_rate is null
 
 
 class Reviews(NamedTuple):
@@ -36,7 +39,7 @@ def train(params: Params) -> None:
     from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.runtime.distributed import is_launched, launch, process_group
     from sentiment.training.temperature import fit_temperature
-    from sentiment.training.trainer import TrainConfig, Trainer
+    from sentiment.training.trainer import Trainer
 
     if params.train.processes > 1 and not is_launched():
         launch("stages.train", params.train.processes)
@@ -45,7 +48,7 @@ def train(params: Params) -> None:
     device = choose_device(params.train.precision)
     embeddings = load_embeddings(EMBEDDINGS)
     training, validation, unlabelled = load_reviews(params, len(embeddings))
-    config = TrainConfig(**params.train.model_dump(exclude={"processes", "portable", "refit"}))
+    config = train_config(params)
 
     with process_group(device, params.train.processes) as rank, catch_out_of_memory("training"):
         is_first = rank == 0
@@ -69,6 +72,17 @@ def train(params: Params) -> None:
         write_metrics(best, temperature)
         for saved in (chosen, refitted):
             saved.delete()
+
+
+def train_config(params: Params) -> TrainConfig:
+    """Return the settings of training; by default, vectors trained on the text are kept and all others are tuned."""
+    from sentiment.training.trainer import TrainConfig
+
+    settings = params.train.model_dump(exclude={"processes", "portable", "refit"})
+    if settings["embedding_rate"] is None:
+        is_kept = params.vectors.source == "trained" and not params.pretrain.enabled
+        settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
+    return TrainConfig(**settings)
 
 
 def load_reviews(params: Params, vocabulary_size: int) -> Reviews:

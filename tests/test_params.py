@@ -27,7 +27,7 @@ from stages.params import parse_yaml, read_params
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PRETRAINING = TEXT[TEXT.index("  enabled: false") : TEXT.index("  softmax:")]
-RATE = "learning_rate: 0.001"  # of train; pretrain has another rate
+RATE = "learning_rate: 0.006"  # of train; pretrain has another rate
 
 BROKEN = [
     ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
@@ -58,7 +58,7 @@ BROKEN = [
         "  seed: -1  #",
         "prepare.seed must be greater than or",
     ),
-    ("  epochs: 12 ", "  epochs: 12\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
+    ("  epochs: 8 ", "  epochs: 8\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     (
         "    members:",

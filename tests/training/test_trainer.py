@@ -41,7 +41,7 @@ CONFIG = TrainConfig(
     schedule="constant",
     weight_decay=0.0,
     clip_norm=1.0,
-    freeze_embeddings=False,
+    embedding_rate=1.0,
     gradual_unfreezing=False,
     layer_decay=1.0,
     ema_decay=0.0,
@@ -102,7 +102,7 @@ VARIANTS = [
     {},
     {"ema_decay": 0.0, "virtual": 0.0},
     {"gradual_unfreezing": True, "schedule": "linear"},
-    {"freeze_embeddings": True},
+    {"embedding_rate": 0.0},
 ]
 
 
@@ -207,7 +207,7 @@ def test_frozen_weights_are_not_averaged(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("sentiment.training.trainer.get_ema_multi_avg_fn", watched)
     model = small_model()
-    run(model, replace(CONFIG, epochs=1, ema_decay=0.9, freeze_embeddings=True))
+    run(model, replace(CONFIG, epochs=1, ema_decay=0.9, embedding_rate=0.0))
     assert {len(means) for means in averaged} == {len(list(model.parameters())) - 1}
 
 
@@ -243,7 +243,7 @@ def test_another_seed_gives_another_model() -> None:
 def test_frozen_embeddings_do_not_change() -> None:
     model = small_model()
     before = model.embedding.weight.detach().clone()
-    run(model, replace(CONFIG, epochs=1, freeze_embeddings=True, weight_decay=0.1))
+    run(model, replace(CONFIG, epochs=1, embedding_rate=0.0, weight_decay=0.1))
     assert torch.equal(model.embedding.weight, before)
 
 

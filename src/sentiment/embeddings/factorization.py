@@ -1,21 +1,22 @@
-"""Train word vectors: factorize a matrix of pointwise mutual information.
+"""Train word vectors: factorize a matrix of pointwise mutual information, each word weighted by how frequent it is.
 
-With n(w, c) the co-occurrences of words w and c, n(w) = sum_c n(w, c) and n = sum_w n(w):
+With n(w, c) the co-occurrences of words w and c, n(w) = sum_c n(w, c), n = sum_w n(w) and p(w) = n(w) / n:
 
     PMI(w, c)    = log [n(w, c) n / (n(w) n(c))]
-    M(w, c)      = max(PMI(w, c) + k, 0) where n(w, c) > 0, else 0
+    M(w, c)      = sqrt(p(w) p(c)) max(PMI(w, c) + k, 0) where n(w, c) > 0, else 0
     U diag(s) V' ~ M
-    u(w)         = U(w) - sum_c n(c) U(c) / n
-    Q diag(q) Q' = sum_w n(w) u(w)' u(w) / n
-    v(w)         = u(w) Q diag(q)^(-1/2)
+    u(w)         = U(w) / sqrt(p(w))
+    v(w)         = u(w) - sum_c p(c) u(c)
     vector(w)    = v(w) / |v(w)|
 
-Skip-gram with negative samples implicitly factorizes PMI(w, c) - log(negatives) (Levy and Goldberg 2014, Neural Word
-Embedding as Implicit Matrix Factorization, NIPS). Levy, Goldberg and Dagan (2015, TACL 3) factorize its positive part
-and divide each vector by its norm. Here `shift` k is positive, as with less than one negative sample: pairs that are
-rarer than by chance still count, and a pair that never occurs counts as one with PMI -k. Vectors are centred and
-whitened, so that over running text each of their numbers has the same spread and none repeats another; without this,
-most of the spread tells only how frequent a word is. `docs/notes.md` has the figures.
+Skip-gram with negative samples implicitly factorizes PMI(w, c) - log(negatives), and pairs of frequent words weigh more
+in its loss (Levy and Goldberg 2014, Neural Word Embedding as Implicit Matrix Factorization, NIPS). Levy, Goldberg and
+Dagan (2015, TACL 3) factorize the positive part of PMI, weigh all words alike, and divide each vector by its norm.
+
+Two things differ here. With the square roots, the squared error of a pair weighs p(w) p(c), so that the many rare
+words, whose counts are mostly chance, do not take up the dimensions. They also make u white: over running text each of
+its numbers has the same mean square, and none repeats another. And `shift` k is positive, as with less than one
+negative sample: pairs that are rarer than by chance still count. `docs/notes.md` has the figures.
 """
 
 from itertools import pairwise
@@ -26,7 +27,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 ITERATIONS = 4  # of the power method
-NEGLIGIBLE = 1e-9  # share of the greatest variance
+NEGLIGIBLE = 1e-6  # share of the greatest singular value; float32 has no more digits
 
 
 def factorize(counts: sparse.csr_array, dimension: int, shift: float, seed: int) -> npt.NDArray[np.float32]:
@@ -34,23 +35,18 @@ def factorize(counts: sparse.csr_array, dimension: int, shift: float, seed: int)
 
     E is `dimension`, or less for a vocabulary that is not larger. A word without co-occurrences has a vector of zeros.
     """
-    left, _, _ = randomized_svd(pmi(counts, shift), dimension, n_iter=ITERATIONS, random_state=seed)
     of_word = counts.sum(axis=1, dtype=np.float64)  # (V,)
-    vectors = whiten(left, of_word / max(of_word.sum(), 1.0))
-    vectors[of_word == 0] = 0.0
+    shares = of_word / max(of_word.sum(), 1.0)
+    roots = np.sqrt(shares)
+    weights = sparse.diags_array(roots.astype(np.float32))
+    weighted = weights @ pmi(counts, shift) @ weights
+    left, values, _ = randomized_svd(weighted, dimension, n_iter=ITERATIONS, random_state=seed)
+    occurs = roots > 0
+    vectors = np.zeros((len(roots), np.count_nonzero(values > NEGLIGIBLE * values[0])))
+    vectors[occurs] = left[occurs, : vectors.shape[1]] / roots[occurs, None]
+    vectors[occurs] -= shares @ vectors
     norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
     return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
-
-
-def whiten(vectors: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return vectors (V, E) with mean 0 and covariance 1, each vector weighted by `weights`, (V,), of sum 1.
-
-    Directions in which the vectors do not differ are left out.
-    """
-    centred = vectors - weights @ vectors
-    variances, directions = np.linalg.eigh((centred * weights[:, None]).T @ centred)
-    differ = variances > variances[-1] * NEGLIGIBLE
-    return np.asarray(centred @ directions[:, differ] / np.sqrt(variances[differ]))
 
 
 def pmi(counts: sparse.csr_array, shift: float) -> sparse.csr_array:

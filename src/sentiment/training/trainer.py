@@ -64,7 +64,7 @@ class TrainConfig(ObjectiveConfig):
     schedule: str  # a key of schedule.SCHEDULES: the decay after the warm-up
     weight_decay: float  # decoupled, as in AdamW; 0 is plain Adam
     clip_norm: float | None  # maximum Euclidean norm of the gradient; None does not clip
-    freeze_embeddings: bool  # do not train the word vectors
+    embedding_rate: float  # factor of the learning rate of the word vectors; 0 keeps them as they are
     gradual_unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
     layer_decay: float  # factor of the learning rate from each part to the part below (same paper)
     ema_decay: float  # share of the running mean of the weights kept at each step; 0 averages nothing
@@ -119,7 +119,7 @@ class Trainer:
         self.rank, _ = rank_and_count()
         torch.manual_seed(config.seed + self.rank)  # for dropout
         self.model = model.to(device)
-        model.embedding.weight.requires_grad_(not config.freeze_embeddings)
+        model.embedding.weight.requires_grad_(config.embedding_rate > 0)
         self.averaged = copy.deepcopy(model) if config.ema_decay else model
         self.layer_groups = [
             [weight for weight in part.parameters() if weight.requires_grad] for part in model.layer_groups()
@@ -225,6 +225,7 @@ class Trainer:
         factor = rate_factor(self.step, steps, config.warmup_share, config.schedule)
         for depth, group in enumerate(self.optimizer.param_groups):  # from the output layer down
             group["lr"] = config.learning_rate * config.layer_decay**depth * factor
+        group["lr"] *= config.embedding_rate  # the last group is the embeddings
         self.optimizer.step()
         self.step += 1
         if self.averaged is not self.model:

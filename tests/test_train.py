@@ -1,0 +1,36 @@
+"""The train stage chooses what its parameters leave open."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.params import Params, read_params
+from stages.train import KEPT_RATE, TUNED_RATE, train_config
+
+PARAMS = read_params(Path(__file__).resolve().parent.parent / "params.yaml")
+
+
+def changed(source: str, is_pretrained: bool, rate: float | None) -> Params:
+    return PARAMS.model_copy(
+        update={
+            "vectors": PARAMS.vectors.model_copy(update={"source": source}),
+            "pretrain": PARAMS.pretrain.model_copy(update={"enabled": is_pretrained}),
+            "train": PARAMS.train.model_copy(update={"embedding_rate": rate}),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "is_pretrained", "expected"),
+    [
+        ("trained", False, KEPT_RATE),
+        ("fetched", False, TUNED_RATE),
+        ("both", False, TUNED_RATE),
+        ("trained", True, TUNED_RATE),
+    ],
+)
+def test_vectors_trained_on_the_text_are_kept_and_all_others_tuned(
+    source: str, is_pretrained: bool, expected: float
+) -> None:
+    assert train_config(changed(source, is_pretrained, rate=None)).embedding_rate == expected
+    assert train_config(changed(source, is_pretrained, rate=0.5)).embedding_rate == 0.5
