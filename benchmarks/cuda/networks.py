@@ -31,8 +31,8 @@ def default_shape(setting: Setting) -> ModelConfig:
 
 
 def default_training(**changes: Any) -> TrainConfig:
-    """Return the training of params.yaml but for what is changed."""
-    return TrainConfig(**read_params("train", TrainConfig) | changes)
+    """Return the training of params.yaml but for what is changed; embeddings start at random and are trained."""
+    return TrainConfig(**read_params("train", TrainConfig) | {"embedding_rate": 1.0} | changes)
 
 
 def default_pretraining(**changes: Any) -> LanguageConfig:
