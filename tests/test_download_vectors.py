@@ -44,17 +44,18 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mine.vec"
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"),
-    [
-        (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
-        (gzip.compress(gzip.compress(b"the 1 2 3\n")), ": is compressed twice; unpack it once, with gunzip or unzip"),
-        (zipped({"vec/": b""}), ": must contain one file, or one file named"),
-        (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is a binary file; it must be text"),
-        (b"PK\x03\x04", ": the archive is damaged or truncated"),
-        (b"", ": contains no vectors"),
-    ],
-)
+# Files that hold no readable vectors, and the cause that the user is told.
+UNREADABLE_FILES = {
+    "two spaces": (b"the  0.1 0.2 0.3\nfilm  0.4 0.5 0.6\n", ":1: .*two spaces in a row"),
+    "gzip twice": (gzip.compress(gzip.compress(b"the 1 2 3\n")), ": is compressed twice; unpack it once, with gunzip"),
+    "a zip file of a folder": (zipped({"vec/": b""}), ": must contain one file, or one file named"),
+    "a zip file of bytes": (zipped({"vec/glove.bin": bytes(99)}), ": vec/glove.bin: is a binary file; it must be text"),
+    "a damaged zip file": (b"PK\x03\x04", ": the archive is damaged or truncated"),
+    "nothing": (b"", ": contains no vectors"),
+}
+
+
+@pytest.mark.parametrize(("content", "cause"), UNREADABLE_FILES.values(), ids=list(UNREADABLE_FILES))
 def test_an_unreadable_file_is_refused_with_the_parameter_and_the_url(source: Path, content: bytes, cause: str) -> None:
     source.write_bytes(content)
     with pytest.raises(InputError, match=f"^download.vectors.url {source.as_uri()}{cause}"):
