@@ -10,7 +10,7 @@ REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt r
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict check test docs verify bench pins clean
+.PHONY: help run imdb best ladder predict wheel check test docs verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,7 +52,11 @@ export TEXT
 endif
 
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
-	@$(BIN)/python -m stages.predict $${TEXT+-- "$$TEXT"}
+	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
+
+wheel: $(BIN)/.run  ## Build a wheel of the scorer in dist/, for projects that use a model
+	@SOURCE_DATE_EPOCH=315532800 $(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@rm -rf build src/*.egg-info; ls dist/*.whl
 
 # A file of tests runs as a whole in one process, so that its tests share what its fixtures make.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -90,7 +94,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
-	@rm -rf .venv site
+	@rm -rf .venv site dist
 
 # .run, .dev and .docs are written once their requirements are installed. The folder .venv alone proves nothing: its creation may
 # have been interrupted, or its Python removed. WHOLE therefore looks for pip's RECORD, the last file of a new environment.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sentiment.evaluation.behaviour import Cases
     from sentiment.evaluation.metrics import Table
     from sentiment.models.classifier import Classifier
+    from sentiment.scoring.scorer import Scorer
 
 
 class Scores(NamedTuple):
@@ -31,16 +32,18 @@ def evaluate(params: Params) -> None:
     """Write the metrics, the data for plots, and the predictions, most confident mistakes first."""
     from sentiment.dataset.encoded import load_encoded
     from sentiment.evaluation.behaviour import read_cases
-    from sentiment.models.checkpoint import check_vocabulary, load_checkpoint
+    from sentiment.models.checkpoint import check_vocabulary
     from sentiment.runtime.device import tune_memory
+    from sentiment.scoring.scorer import Scorer
     from sentiment.storage.outputs import atomic_output, write_csv, write_json
 
     tune_memory()
-    model = load_checkpoint(MODEL)
+    scorer = Scorer(MODEL)
+    model = scorer.model
     check_vocabulary(MODEL, VOCABULARY)  # the test reviews' token ids are those of this vocabulary
     reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
     cases = read_cases(BEHAVIOUR)
-    scores = score(model, reviews, cases)
+    scores = score(scorer, reviews, cases)
     figures = measure(reviews, cases, scores, model.temperature.item(), params.evaluate.calibration_bins)
     tables = tabulate(reviews, cases, scores, params.evaluate)
     tables["gradient"] = gradient_table(model, reviews, params.evaluate.gradient_reviews)
@@ -56,23 +59,14 @@ def evaluate(params: Params) -> None:
     )
 
 
-def score(model: Classifier, reviews: EncodedReviews, cases: Cases) -> Scores:
+def score(scorer: Scorer, reviews: EncodedReviews, cases: Cases) -> Scores:
     """Score the test reviews and the behavioural cases with the model, and load the baseline's probabilities."""
+    import pyarrow as pa
     import torch
 
-    from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.models.checkpoint import VOCABULARY_NAME
-    from sentiment.models.inference import predict_logits
-    from sentiment.runtime.device import catch_out_of_memory, choose_device
     from sentiment.storage.tensors import load_tensors
 
-    vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    encoded_cases = encode_texts(cases.texts, vocabulary, rules)
-    device = choose_device()
-    with catch_out_of_memory("scoring the test reviews"):
-        logits, case_logits = (
-            predict_logits(model, encoded, device).double().numpy() for encoded in (reviews, encoded_cases)
-        )
+    logits, case_logits = (scorer.logits(encoded) for encoded in (reviews, scorer.encode(pa.array(cases.texts))))
     baseline = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
     return Scores(logits, baseline["test"].numpy(), case_logits, baseline["behaviour"].numpy())
 

@@ -84,17 +84,12 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Plot]:
 
 def mistakes(count: int) -> list[Mistake]:
     """Compute the token weights of the most confident mistakes, which come first in the predictions."""
-    from dataclasses import replace
-
     import pyarrow as pa
 
     from sentiment.corpora.reviews import read_corpus
-    from sentiment.dataset.vocabulary import encode_texts, load_vocabulary
-    from sentiment.models.attribution import token_weights
-    from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
-    from sentiment.report.page import Mistake, align_words
+    from sentiment.report.page import Mistake
+    from sentiment.scoring.scorer import Scorer
     from sentiment.storage.outputs import read_columns
-    from sentiment.text.tokenizer import ReviewTokenizer
 
     predictions = read_columns(EVALUATION / "predictions.csv")
     wrong = [row for row in zip(*predictions.values(), strict=True) if row[1] != row[2]][:count]
@@ -102,24 +97,10 @@ def mistakes(count: int) -> list[Mistake]:
         return []
     corpus = read_corpus(CORPUS, ["id", "text"])
     text_of = dict(zip(corpus["id"], corpus["text"], strict=True))
-    texts = [text_of[name] for name, *_ in wrong]
-    model = load_checkpoint(MODEL)
-    vocabulary, rules = load_vocabulary(MODEL / VOCABULARY_NAME, model.config.vocabulary_size)
-    weights = token_weights(model, encode_texts(texts, vocabulary, rules))
-    as_written = ReviewTokenizer(replace(rules, lower=False)).tokenize(pa.array(texts))
-    tokens = [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
+    words = Scorer(MODEL).explain(pa.array(text_of[name] for name, *_ in wrong))
     return [
-        # prepare.pad_to may add padding, whose weights come after the weights of the words
-        Mistake(
-            name,
-            actual,
-            predicted,
-            float(probability),
-            align_words(text, words, weights_of_text[: len(words)].tolist()),
-        )
-        for (name, actual, predicted, probability), text, words, weights_of_text in zip(
-            wrong, texts, tokens, weights, strict=True
-        )
+        Mistake(name, actual, predicted, float(probability), words_of_text)
+        for (name, actual, predicted, probability), words_of_text in zip(wrong, words, strict=True)
     ]
 
 

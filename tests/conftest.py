@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from playwright.sync_api import Browser, sync_playwright
 from sentiment.corpora.reviews import Review
 from sentiment.corpora.synthetic import generate_reviews
 from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.vocabulary import fit_vocabulary, save_vocabulary
+from sentiment.models.checkpoint import save_checkpoint
 from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.storage.archives import Limits
+from sentiment.text.tokenizer import TokenRules
 from tests.clone import FASTER, SMALL, STAGES, Clone
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -184,3 +188,13 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone.dvc("exp", "remove", "--all-commits")  # the branches hold what was run
             clone.folder.rename(shared / "small_run")
     return Clone.at(shared / "small_run")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained model, which stands apart from any pipeline."""
+    folder = tmp_path_factory.mktemp("untrained")
+    vocabulary = fit_vocabulary(Counter(["good", "bad", "film", "a", "h", "-", ",", "."]), 9, 1)
+    save_vocabulary(folder / "words", vocabulary, TokenRules(lower=True, keep_breaks=False, max_tokens=None))
+    save_checkpoint(folder / "model", small_model(vocabulary_size=len(vocabulary.itos)), folder / "words")
+    return folder / "model"

@@ -111,15 +111,15 @@ def test_what_an_earlier_stage_writes_is_asked_for_in_the_same_words(folder: Pat
 @pytest.mark.parametrize("user", ["evaluate", "predict"])
 def test_a_model_without_one_of_its_files_is_asked_for_in_the_same_words(folder: Path, user: str, name: str) -> None:
     with without(folder / "model" / name):
-        line = said(lambda: main(["Fine."]) if user == "predict" else script(user)(read_params()))
+        line = said(lambda: main(["--text", "Fine."]) if user == "predict" else script(user)(read_params()))
     assert line == f"error: model/{name}: does not exist{ADVICE}"
 
 
 def test_a_model_that_is_somewhere_else_is_not_blamed_on_a_stage(folder: Path) -> None:
-    assert said(lambda: main(["--model", "best", "Fine."])) == "error: best/model.json: does not exist"
+    assert said(lambda: main(["--model", "best", "--text=Fine."])) == "error: best/model.json: does not exist"
     here = folder / "model"
     with without(here):
-        line = said(lambda: main(["--model", str(here), "Fine."]))
+        line = said(lambda: main(["--model", str(here), "--text=Fine."]))
     assert line == f"error: {here}/model.json: does not exist{ADVICE}"
 
 
@@ -154,9 +154,11 @@ def test_a_folder_in_the_place_of_a_file_is_named(folder: Path, tmp_path: Path) 
     model = shutil.copytree(folder / "model", tmp_path / "model")
     (model / "vocabulary.json").unlink()
     (model / "vocabulary.json").mkdir()
-    assert said(lambda: main(["--model", str(model), "Fine."])) == f"error: {model}/vocabulary.json: Is a directory"
+    assert (
+        said(lambda: main(["--model", str(model), "--text=Fine."])) == f"error: {model}/vocabulary.json: Is a directory"
+    )
     (folder / "file").touch()
-    assert said(lambda: main(["--model", "file", "Fine."])).startswith("error: file/model.json: is not")
+    assert said(lambda: main(["--model", "file", "--text=Fine."])).startswith("error: file/model.json: is not")
 
 
 def test_test_reviews_of_another_vocabulary_than_the_models_are_refused(folder: Path) -> None:
@@ -165,6 +167,6 @@ def test_test_reviews_of_another_vocabulary_than_the_models_are_refused(folder: 
         vocabulary.write_text("{}")
         line = said(lambda: script("evaluate")(read_params()))
         vocabulary.unlink()
-        main(["Fine."])  # which needs the model's folder alone
+        main(["--text", "Fine."])  # which needs the model's folder alone
     message = "was trained with another vocabulary than data/prepared/vocabulary.json; train the model again"
     assert line == f"error: model: {message}"

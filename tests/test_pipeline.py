@@ -295,7 +295,7 @@ def test_texts_are_scored_as_the_pipeline_scored_them(sample: Clone) -> None:
     texts = dict(zip(corpus["id"], corpus["text"], strict=True))
     rows = (sample.folder / "evaluation" / "predictions.csv").read_text().splitlines()[1:6]
     ids, expected = zip(*((row.split(",")[0], float(row.split(",")[3])) for row in rows), strict=True)
-    output = sample.run(sys.executable, "-m", "stages.predict", *(texts[name] for name in ids))
+    output = sample.run(sys.executable, "-m", "stages.predict", *(f"--text={texts[name]}" for name in ids))
     found = [float(line.split()[0]) for line in output.splitlines()]
     assert found == pytest.approx(expected, abs=1e-4)
 

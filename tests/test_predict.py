@@ -35,15 +35,10 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of an untrained model, which stands apart from any pipeline."""
-    folder = tmp_path_factory.mktemp("predict")
-    vocabulary = fit_vocabulary(Counter(["good", "bad", "film", "a", "h", "-"]), 9, 1)
-    save_vocabulary(folder / "words", vocabulary, TokenRules(True, False, None))
-    save_checkpoint(folder / "model", small_model(vocabulary_size=len(vocabulary.itos)), folder / "words")
-    (folder / "words").unlink()
-    return str(folder / "model")
+@pytest.fixture
+def model(model_folder: Path) -> str:
+    """The folder of a model, as an option."""
+    return str(model_folder)
 
 
 def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -51,40 +46,85 @@ def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
-def rows(printed: str) -> list[tuple[float, str]]:
-    """Return the probability and the text of each line that was printed, and nothing else was."""
+def rows(printed: str) -> list[tuple[str, str, str]]:
+    """Return the probability, the label and the text of each line that was printed, and nothing else was."""
     assert printed.endswith("\n")
-    return [(float(line[:6]), line[8:]) for line in printed.removesuffix("\n").split("\n")]
+    lines = printed.removesuffix("\n").split("\n")
+    return [(line[:6].strip(), line[8:16].strip(), line[18:]) for line in lines]
 
 
 @pytest.mark.slow
-def test_texts_are_arguments_or_lines_of_standard_input(
-    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_texts_are_options_lines_of_standard_input_or_rows_of_files(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     texts = ["A good film.", "bad", "caf\u00e9 \U0001f600"]
-    main(["--model", model, *texts])
-    as_arguments = rows(capsys.readouterr().out)
-    assert [text for _, text in as_arguments] == texts
-    assert all(0 < probability < 1 for probability, _ in as_arguments)
+    main(["--model", model, *(f"--text={text}" for text in texts)])
+    as_options = rows(capsys.readouterr().out)
+    assert [text for _, _, text in as_options] == texts
+    for probability, label, _ in as_options:
+        assert label == ("positive" if float(probability) > 0.5 else "negative")
     for content in (
         "\n".join(texts),
         "\n".join(texts) + "\n",
         "\r\n".join(texts) + "\r\n",
         "\ufeff" + "\n".join(texts),
     ):
-        give(monkeypatch, content.encode())
-        main(["--model", model])
-        assert rows(capsys.readouterr().out) == as_arguments
+        for place in ([], ["-"]):
+            give(monkeypatch, content.encode())
+            main(["--model", model, *place])
+            assert rows(capsys.readouterr().out) == as_options
+        (tmp_path / "texts.txt").write_text(content, encoding="utf-8", newline="")
+        main(["--model", model, str(tmp_path / "texts.txt")])
+        assert rows(capsys.readouterr().out) == as_options
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [*HOSTILE, "a\0b", "\x1b[31mred", "a\u2028b\x85c", "x" * 100_000])
 def test_any_text_is_printed_on_one_line(model: str, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    main(["--model", model, "--", text, text])
+    main(["--model", model, f"--text={text}", f"--text={text}"])
     first, second = rows(capsys.readouterr().out)
     assert first == second
-    assert first[1].isprintable() or "\t" in text
-    assert first[1] == text or any(character in text for character in "\n\0\x1b\x85")
+    assert first[2].isprintable() or "\t" in text
+    assert first[2] == text or any(character in text for character in "\n\0\x1b\x85")
+
+
+def test_scores_go_to_a_file_with_the_ids_of_the_rows(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text('key,body\na,A good film.\nb,\nc,"bad, bad"\nd\n')
+    options = ["--model", model, "--text-column", "body", "--id-column", "key"]
+    main([*options, str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.jsonl"), "--top", "2"])
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in found] == ["a", "b", "c", "4"]
+    assert [row["label"] is None for row in found] == [False, True, False, True]
+    assert len(found[0]["words"].split(", ")) == 2
+    assert found[1]["words"] is None
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("4 rows in ")
+    assert "2 have no score: missing, blank or not UTF-8; the first that could not be read: " in printed.err
+    assert printed.err.endswith("in.csv: row 4: must have 2 columns, like the header; got 1\n")
+
+
+def test_ids_of_several_files_begin_with_their_names(model: str, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("good\nbad\n")
+    main(["--model", model, str(tmp_path), "--output", str(tmp_path / "scored.csv")])
+    ids = [line.split(",")[0].strip('"') for line in (tmp_path / "scored.csv").read_text().splitlines()]
+    assert ids == ["id", *(f"{tmp_path}/{name}.txt:{row}" for name in "ab" for row in "12")]
+
+
+def test_an_output_that_is_an_input_is_refused(model: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\ngood\n")
+    with pytest.raises(InputError, match=r"a\.csv: is an input, too; name another file \(--output\)$"):
+        main(["--model", model, str(tmp_path), "--output", str(tmp_path / "." / "a.csv")])
+    assert (tmp_path / "a.csv").read_text() == "text\ngood\n"
+
+
+@pytest.mark.parametrize("option", ["--threshold=2", "--threshold=nan", "--top=-1"])
+def test_an_option_out_of_range_is_an_error_of_one_line(model: str, option: str) -> None:
+    with pytest.raises(InputError, match=rf"^{option.split('=')[0]} must be .*; got"):
+        main(["--model", model, "--text=good", option])
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -95,40 +135,26 @@ def test_without_a_text_the_message_says_how_to_pass_one(
         monkeypatch.setattr(sys, "stdin", None)
     else:
         give(monkeypatch, content)
-    with pytest.raises(InputError, match=r"^no text given; pass texts as arguments or, one per line, on standard inp"):
+    expected = (
+        "no text given; name a file of texts, pass a text with --text" if content is None else "the input has no r"
+    )
+    with pytest.raises(InputError, match=f"^{expected}"):
         main(["--model", model])
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0\u2003", "<br />", " <BR> <br/>"])
-def test_a_blank_text_is_reported_and_nothing_is_scored(
-    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], blank: str
+@pytest.mark.parametrize(
+    "blank", [b"", b" ", b"\t", "\u00a0\u2003".encode(), b"<br />", b"caf\xe9", b"caf\xed\xa0\x80"]
+)
+def test_a_text_that_cannot_be_scored_gets_no_number_and_is_counted(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], blank: bytes
 ) -> None:
-    with pytest.raises(InputError, match=r"^text 2: is blank; remove it"):
-        main(["--model", model, "good", blank])
-    give(monkeypatch, f"good\n{blank}\nbad\n{blank}\n".encode())
-    with pytest.raises(InputError, match=r"^standard input:2: is blank \(and 1 more like it\)"):
-        main(["--model", model])
-    assert capsys.readouterr().out == ""
-
-
-def test_a_text_that_is_not_utf8_is_reported_and_nothing_is_scored(
-    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(InputError, match=r"^text 2: is not UTF-8 at byte 3"):
-        main(["--model", model, "good", os.fsdecode(b"caf\xe9")])
-    for content in (b"good\ncaf\xe9\n", b"good\ncaf\xed\xa0\x80\n"):  # Latin-1; half a surrogate pair
-        give(monkeypatch, content)
-        with pytest.raises(InputError, match=r"^standard input:2: is not UTF-8 at byte 3"):
-            main(["--model", model])
-    give(monkeypatch, "good".encode("utf-16"))
-    with pytest.raises(InputError, match=r"^standard input:1: is not UTF-8 at byte 0"):
-        main(["--model", model])
-    assert capsys.readouterr().out == ""
-
-
-def test_for_a_text_that_looks_like_an_option_the_message_says_to_use_dashes(model: str) -> None:
-    with pytest.raises(InputError, match=r"^--great: is not an option; put -- before texts that begin with a dash"):
-        main(["--model", model, "--great"])
+    give(monkeypatch, b"good\n" + blank + b"\nbad\n")
+    main(["--model", model])
+    printed = capsys.readouterr()
+    assert [probability == "-" for probability, _, _ in rows(printed.out)] == [False, True, False]
+    assert "; 1 have no score: missing, blank or not UTF-8" in printed.err
+    with pytest.raises(InputError, match=r"^1 rows in .*; 1 have no score"):
+        main(["--model", model, f"--text={os.fsdecode(blank)}"])
 
 
 @pytest.mark.parametrize(
@@ -139,14 +165,14 @@ def test_any_text_is_printed_in_any_encoding(
 ) -> None:
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding))
-    main(["--model", model, "caf\u00e9 \U0001f600"])
+    main(["--model", model, "--text=caf\u00e9 \U0001f600"])
     assert printed.getvalue().endswith(expected)
 
 
 def test_a_closed_standard_output_is_reported(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(InputError, match=r"^standard output is closed"):
-        main(["--model", model, "good"])
+        main(["--model", model, "--text=good"])
 
 
 def test_the_message_for_a_full_gpu_says_how_to_use_the_cpu(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +181,7 @@ def test_the_message_for_a_full_gpu_says_how_to_use_the_cpu(model: str, monkeypa
 
     monkeypatch.setattr("sentiment.models.classifier.Classifier.forward", refuse)
     with pytest.raises(InputError, match=r"^scoring the texts: the GPU's memory is full; free some, or put CUDA_"):
-        main(["--model", model, "good"])
+        main(["--model", model, "--text=good"])
 
 
 def test_a_model_whose_vocabulary_does_not_fit_its_weights_is_refused(model: str, tmp_path: Path) -> None:
@@ -163,7 +189,7 @@ def test_a_model_whose_vocabulary_does_not_fit_its_weights_is_refused(model: str
     save_vocabulary(tmp_path / "words", vocabulary, TokenRules(True, False, None))
     save_checkpoint(tmp_path / "model", small_model(vocabulary_size=8), tmp_path / "words")
     with pytest.raises(InputError, match=r"vocabulary\.json: must have 8 words, like the model; got 3"):
-        main(["--model", str(tmp_path / "model"), "good"])
+        main(["--model", str(tmp_path / "model"), "--text=good"])
 
 
 def run(command: str, model: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -182,15 +208,15 @@ def run(command: str, model: str, folder: Path, **environment: str) -> subproces
 @pytest.mark.parametrize(
     ("command", "environment", "output", "errors"),
     [
-        (r"predict $'caf\xe9'", {}, b"", b"error: text 1: is not UTF-8 at byte 3"),
+        (r"predict --text $'caf\xe9'", {}, b"-       -", b"error: 1 rows in "),
         (
-            r"predict $'\xf0\x9f\x98\x80'",
+            r"predict --text $'\xf0\x9f\x98\x80'",
             {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
             rb"\U0001f600",
             b"",
         ),
         ("yes good | head -5000 | predict | head -1", {}, b"  good", b""),
-        ("predict good > /dev/full", {}, b"", b"error: standard output: cannot write: No space left on device"),
+        ("predict --text good > /dev/full", {}, b"", b"error: standard output: cannot write: No space left on device"),
         ("predict <&-", {}, b"", b"error: no text given"),
     ],
 )
@@ -236,9 +262,11 @@ def make(folder: Path, *arguments: str, given: str = "", **environment: str) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_make_passes_any_text_unchanged(made: Path, text: str) -> None:
-    expected = json.dumps(["-m", "stages.predict", "--", text])
+    expected = json.dumps(["-m", "stages.predict", f"--text={text}"])
     assert make(made, TEXT=text) == f'{expected} ""\n'
-    expected = json.dumps(["-m", "stages.predict", "--", text.lstrip("\t")])  # make drops what stands before a value
+    expected = json.dumps(
+        ["-m", "stages.predict", f"--text={text.lstrip(chr(9))}"]
+    )  # make drops what stands before a value
     assert make(made, f"TEXT={text}") == f'{expected} ""\n'
 
 
@@ -248,4 +276,4 @@ def test_without_a_text_make_passes_standard_input(made: Path) -> None:
 
 
 def test_make_passes_an_empty_text(made: Path) -> None:
-    assert make(made, "TEXT=") == '["-m", "stages.predict", "--", ""] ""\n'
+    assert make(made, "TEXT=") == '["-m", "stages.predict", "--text="] ""\n'

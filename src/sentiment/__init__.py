@@ -13,6 +13,7 @@ Packages by role, in the order in which the data meets them; each imports only f
     runtime        device and precision, several processes, the state to resume from
     pretraining    language models to start from
     training       the objective, the training loop, the temperature
+    scoring        the scorer: texts in, probabilities out; files of texts
     evaluation     metrics, the linear baseline, behavioural tests
     report         plots, and one page that shows them
 
@@ -20,4 +21,16 @@ Letters in the shapes of tensors, everywhere:
 
     N reviews, M tokens of all reviews together, B reviews in a batch, T time steps (the longest review of a
     batch), V vocabulary, E embedding, H hidden, L layers, D directions (1 or 2)
+
+For those who use a model, `from sentiment import Scorer` is enough.
 """
+
+from importlib import import_module
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Import the scorer, and with it PyTorch, only where it is used."""
+    if name == "Scorer":
+        return import_module("sentiment.scoring.scorer").Scorer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

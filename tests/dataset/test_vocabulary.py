@@ -13,7 +13,6 @@ from sentiment.dataset.encoded import PADDING
 from sentiment.dataset.vocabulary import (
     add_counts,
     encode,
-    encode_texts,
     fit_vocabulary,
     load_vocabulary,
     measure_coverage,
@@ -100,13 +99,6 @@ def test_a_split_without_reviews_becomes_empty_tensors() -> None:
     reviews = to_tensors(pa.chunked_array([], pa.list_(pa.int32())), np.zeros(0, dtype=np.int8))
     assert reviews.tokens.tolist() == []
     assert reviews.offsets.tolist() == [0]
-
-
-def test_new_texts_are_encoded_like_the_corpus_and_have_no_labels(vocabulary: Vocab) -> None:
-    reviews = encode_texts(TEXTS, vocabulary, RULES)
-    assert reviews.tokens.tolist() == [2, 4, 0, 2, 3, 3, 2, 0]
-    assert reviews.lengths.tolist() == [4, 3, 1]
-    assert reviews.labels.tolist() == [-1, -1, -1]
 
 
 def test_coverage_counts_types_and_tokens(vocabulary: Vocab) -> None:

@@ -20,7 +20,7 @@ from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
 from sentiment.text.spacy_pieces import TokenizedTexts
-from sentiment.text.tokenizer import UNKNOWN, ReviewTokenizer, TokenRules
+from sentiment.text.tokenizer import UNKNOWN, TokenRules
 
 PADDING = "<pad>"
 SPECIALS = [UNKNOWN, PADDING]  # ids 0 and 1
@@ -70,12 +70,6 @@ def to_tensors(tokens: pa.ListArray | pa.ChunkedArray, labels: npt.NDArray[np.in
         offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
         labels=torch.tensor(labels),
     )
-
-
-def encode_texts(texts: list[str], vocabulary: Vocab, rules: TokenRules) -> EncodedReviews:
-    """Encode N texts in the same way as the corpus; their labels are unknown."""
-    tokens = encode(ReviewTokenizer(rules).tokenize(pa.array(texts)), vocabulary_words(vocabulary), rules.pad_to)
-    return to_tensors(tokens, np.full(len(texts), -1, dtype=np.int8))
 
 
 def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sentiment.dataset.batching import pad_batch
+from sentiment.dataset.batching import pad_batch, sorted_rows, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
 from sentiment.models.layers import Layer
+
+BATCH_SIZE, TOKENS_AT_ONCE = 64, 8_192  # bound the memory of token weights
 
 SMALLEST = torch.finfo(torch.float32).tiny  # a smaller gradient underflows in float32 training
 
@@ -50,13 +52,18 @@ def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
     negative.
     """
     model = _exact(model)
-    batch = pad_batch(reviews, torch.arange(len(reviews)))
     embedded: list[Tensor] = []
     model.embedding.register_forward_hook(lambda module, inputs, output: embedded.append(output))
-    logits = model(batch.tokens, batch.lengths)
-    (gradient,) = torch.autograd.grad(logits.sum(), embedded)  # (T, B, E)
-    weights = (gradient * embedded[0]).sum(dim=2).detach()  # (T, B)
-    return [weights[:length, b] for b, length in enumerate(batch.lengths.tolist())]
+    weights: dict[int, Tensor] = {}
+    for batch_rows in sorted_rows(reviews.lengths, BATCH_SIZE):
+        for rows in split_by_tokens(batch_rows, reviews.lengths, TOKENS_AT_ONCE):
+            batch = pad_batch(reviews, rows)
+            logits = model(batch.tokens, batch.lengths)
+            (gradient,) = torch.autograd.grad(logits.sum(), embedded)  # (T, B, E)
+            products = (gradient * embedded.pop()).sum(dim=2).detach()  # (T, B)
+            lengths = batch.lengths.tolist()
+            weights |= {row: products[: lengths[b], b] for b, row in enumerate(rows.tolist())}
+    return [weights[row] for row in range(len(reviews))]
 
 
 class Stepwise(nn.Module):

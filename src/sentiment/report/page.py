@@ -8,18 +8,10 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sentiment.report.plots import Plot
+from sentiment.scoring.words import Word
 from sentiment.storage.outputs import atomic_output
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MIN_SHADED_WEIGHT = 0.05  # words with a smaller share of the largest weight are not shaded
-
-
-class Word(NamedTuple):
-    """A token of a review, as spelled in the review."""
-
-    text: str
-    follows_space: bool
-    weight: float  # from -1 (negative) to 1 (positive), relative to the review's largest weight
 
 
 class Mistake(NamedTuple):
@@ -45,18 +37,6 @@ class Report(NamedTuple):
     figures: Sequence[Plot]
     mistakes: Sequence[Mistake]
     parameters: Mapping[str, Rows]  # by section
-
-
-def align_words(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
-    """Locate n tokens in the text, which contains them in this order, and scale their weights, (n,), for shading."""
-    largest = max(map(abs, weights), default=0.0) or 1.0
-    words, end = [], 0
-    for token, weight in zip(tokens, weights, strict=True):
-        start = max(end, text.find(token, end))  # an empty text has the token <unk>, which it does not contain
-        share = round(weight / largest, 2)
-        words.append(Word(token, start > end, share if abs(share) >= MIN_SHADED_WEIGHT else 0.0))
-        end = start + len(token)
-    return words
 
 
 def write_report(path: Path, report: Report) -> None:

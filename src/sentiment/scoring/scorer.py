@@ -1,0 +1,170 @@
+"""The scorer: a function from record batches of texts to record batches of probabilities."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.text_encoder import TextEncoder
+from sentiment.errors import InputError
+from sentiment.models.attribution import token_weights
+from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
+from sentiment.models.classifier import Classifier
+from sentiment.models.inference import predict_logits
+from sentiment.runtime.device import catch_out_of_memory, choose_device
+from sentiment.scoring.words import Word, align_words
+from sentiment.text.tokenizer import are_blank
+
+CLASSES = ("negative", "positive")
+ROWS_AT_ONCE = 4_096  # bounds memory; enough texts to find some of similar length for each batch
+
+SCHEMA = pa.schema(
+    {"id": pa.string(), "label": pa.string(), **{f"probability_{name}": pa.float64() for name in CLASSES}}
+)
+
+
+class Loaded(NamedTuple):
+    """A model folder in memory."""
+
+    model: Classifier
+    encoder: TextEncoder
+    device: torch.device
+
+
+class Scorer:
+    """Score texts with the model in a folder, which holds all that is needed.
+
+        scorer = Scorer("model")
+        scores = scorer(pa.record_batch({"id": ["a", "b"], "text": ["A film to forget.", "I laughed, I cried."]}))
+
+    A scorer is called with a `pyarrow.RecordBatch` of N rows and returns another of N rows in the same order, so that
+    Ray's `map_batches`, Spark's `mapInArrow` and a loop over a Parquet file can all call it. The input needs a column
+    of text, named `text_column`; it may have a column `id` of any type that has a text form, and its other columns are
+    ignored. The output has the schema `SCHEMA`:
+
+        id: string                      the input's `id` as text; null without such a column
+        label: string                   `positive` if its probability is above `threshold`, otherwise `negative`
+        probability_negative: double    from 0 to 1; the two sum to 1
+        probability_positive: double    equal to the probability that `evaluate` reports for the same text
+
+    A text that is null, blank (only white space and HTML line breaks) or not UTF-8 has null for a label and for its
+    probabilities. Probabilities are calibrated: logits are divided by the temperature that training stored.
+
+    Apart from its input and output, a call takes bounded memory, whatever the number of rows: ROWS_AT_ONCE texts are
+    encoded at a time. The files are read on the first call, on a GPU if there is one, and pickling a scorer pickles
+    only its settings, so that each process loads a model of its own.
+
+    Raises FileNotFoundError and InputError as `checkpoint.load_checkpoint` does, and InputError for an input without
+    the column or with a column of another type than text.
+    """
+
+    def __init__(self, folder: str | Path, text_column: str = "text", threshold: float = 0.5) -> None:
+        self.folder = Path(folder)
+        self.text_column = text_column
+        self.threshold = threshold
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Score N rows; the docstring of the class is the specification."""
+        parts = [self._score(batch.slice(start, ROWS_AT_ONCE)) for start in range(0, len(batch), ROWS_AT_ONCE)]
+        return pa.Table.from_batches(parts, SCHEMA).combine_chunks().to_batches()[0] if parts else _empty()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings; the model is loaded again where the scorer is unpickled."""
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+
+    @cached_property
+    def _loaded(self) -> Loaded:
+        model = load_checkpoint(self.folder)
+        encoder = TextEncoder(self.folder / VOCABULARY_NAME, model.config.vocabulary_size)
+        return Loaded(model, encoder, choose_device())
+
+    @property
+    def model(self) -> Classifier:
+        """Return the model."""
+        return self._loaded.model
+
+    def encode(self, texts: pa.StringArray) -> EncodedReviews:
+        """Encode N texts, none of them null, as the corpus was encoded; their labels are unknown."""
+        return self._loaded.encoder.encode(texts)
+
+    def logits(self, reviews: EncodedReviews) -> npt.NDArray[np.float64]:
+        """Return the logits of N encoded texts, (N,), divided by the temperature."""
+        with catch_out_of_memory("scoring the texts"):
+            logits = predict_logits(self.model, reviews, self._loaded.device)
+        return logits.double().numpy()
+
+    def explain(self, texts: pa.StringArray) -> list[list[Word]]:
+        """Return the words of N texts, as written, with their weights in the logit, relative to the largest."""
+        weights = token_weights(self.model, self.encode(texts))
+        tokens = self._loaded.encoder.split(texts)
+        return [
+            # encoding may add padding, whose weights come after those of the words
+            align_words(text, words, weights_of_text[: len(words)].tolist())
+            for text, words, weights_of_text in zip(texts.to_pylist(), tokens, weights, strict=True)
+        ]
+
+    def _score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self.text_column not in batch.schema.names:
+            names = ", ".join(batch.schema.names)
+            raise InputError(f"the texts need a column named {self.text_column!r}; the columns are {names}")
+        texts = scorable_texts(batch[self.text_column], self.text_column)
+        scored = texts.is_valid().to_numpy(zero_copy_only=False)
+        probabilities = np.full(len(batch), np.nan)
+        if scored.any():
+            logits = torch.from_numpy(self.logits(self.encode(texts.drop_null())))
+            probabilities[scored] = logits.sigmoid().numpy()
+        positive = pa.array(probabilities, from_pandas=True)  # NaN becomes null
+        return pa.record_batch(
+            [
+                _as_text(batch["id"]) if "id" in batch.schema.names else pa.nulls(len(batch), pa.string()),
+                pc.if_else(pc.greater(positive, self.threshold), *reversed(CLASSES)),
+                pc.subtract(1.0, positive),
+                positive,
+            ],
+            schema=SCHEMA,
+        )
+
+
+def scorable_texts(column: pa.Array, name: str) -> pa.StringArray:
+    """Return N texts, with null in place of those that cannot be scored: blank ones and ones that are not UTF-8.
+
+    Raises InputError if the column called `name` does not hold text.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        return column.cast(pa.string())
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not is_text and not pa.types.is_string_view(column.type):
+        raise InputError(f"the column {name!r} must hold text; it holds {column.type}")
+    texts = column.cast(pa.string())
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:  # rare, so that a slow way will do
+        texts = pa.array([_decoded(text) for text in texts.cast(pa.binary()).to_pylist()], pa.string())
+    blank = pa.array(are_blank(texts.fill_null("")))
+    return pc.if_else(blank, None, texts)
+
+
+def _decoded(text: bytes | None) -> str | None:
+    try:
+        return None if text is None else text.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _as_text(ids: pa.Array) -> pa.StringArray:
+    try:
+        return ids.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"the column 'id' must have a text form; it holds {ids.type}") from error
+
+
+def _empty() -> pa.RecordBatch:
+    return pa.record_batch([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)

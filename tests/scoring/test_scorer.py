@@ -1,0 +1,118 @@
+"""Tests of the scorer."""
+
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+import sentiment
+from sentiment.errors import InputError
+from sentiment.scoring import scorer as module
+from sentiment.scoring.scorer import SCHEMA, Scorer, scorable_texts
+
+TEXTS = ["A good film.", "a bad film , bad , bad", "good", "unheard of"]
+
+
+def texts(*values: str | None, **columns: object) -> pa.RecordBatch:
+    return pa.record_batch({**columns, "text": pa.array(values, pa.string())})
+
+
+def test_each_row_gets_its_id_a_label_and_probabilities_that_sum_to_one(model_folder: Path) -> None:
+    scores = Scorer(model_folder)(texts(*TEXTS, id=pa.array([7, 8, 9, None]), other=pa.array([1.0] * 4)))
+    assert scores.schema == SCHEMA
+    assert scores["id"].to_pylist() == ["7", "8", "9", None]
+    for row in scores.to_pylist():
+        assert row["probability_negative"] + row["probability_positive"] == 1
+        assert row["label"] == ("positive" if row["probability_positive"] > 0.5 else "negative")
+
+
+def test_without_a_column_of_ids_the_ids_are_null(model_folder: Path) -> None:
+    assert Scorer(model_folder)(texts("good"))["id"].to_pylist() == [None]
+
+
+def test_probabilities_are_those_of_the_logits_over_the_temperature(model_folder: Path) -> None:
+    scorer = Scorer(model_folder)
+    expected = torch.from_numpy(scorer.logits(scorer.encode(pa.array(TEXTS)))).sigmoid().tolist()
+    assert scorer(texts(*TEXTS))["probability_positive"].to_pylist() == expected
+
+
+def test_the_threshold_moves_the_labels_alone(model_folder: Path) -> None:
+    scores = Scorer(model_folder)(texts(*TEXTS))
+    above, below = (
+        Scorer(model_folder, threshold=1.0)(texts(*TEXTS)),
+        Scorer(model_folder, threshold=0.0)(texts(*TEXTS)),
+    )
+    assert above["label"].to_pylist() == ["negative"] * 4
+    assert below["label"].to_pylist() == ["positive"] * 4
+    assert above["probability_positive"] == below["probability_positive"] == scores["probability_positive"]
+
+
+@pytest.mark.parametrize("blank", [None, "", " ", "\t\n", "\u00a0", "<br /> <BR>"])
+def test_a_text_without_words_gets_no_label_and_changes_no_other_row(model_folder: Path, blank: str | None) -> None:
+    scorer = Scorer(model_folder)
+    scores = scorer(texts("good", blank, "bad"))
+    assert scores.slice(1, 1).to_pylist() == [dict.fromkeys(SCHEMA.names)]
+    others = scorer(texts("good", "bad"))["probability_positive"].to_pylist()
+    assert scores["probability_positive"].drop_null().to_pylist() == pytest.approx(others, abs=1e-6)
+
+
+def test_bytes_that_are_not_utf8_get_no_label() -> None:
+    broken = pa.array([b"good", b"caf\xe9", None, b"caf\xc3\xa9"], pa.binary()).view(pa.string())
+    assert scorable_texts(broken, "text").to_pylist() == ["good", None, None, "caf\u00e9"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_any_type_of_text_is_read(kind: pa.DataType) -> None:
+    assert scorable_texts(pa.array(["good", None, "good"]).cast(kind), "text").to_pylist() == ["good", None, "good"]
+
+
+def test_a_batch_without_texts_or_without_rows_has_the_same_schema(model_folder: Path) -> None:
+    scorer = Scorer(model_folder)
+    assert scorer(pa.record_batch({"text": pa.nulls(2)}))["label"].null_count == 2
+    assert scorer(texts()).schema == scorer(texts(None)).schema == SCHEMA
+    assert len(scorer(texts())) == 0
+
+
+def test_a_missing_column_and_one_of_another_type_are_errors_of_one_line(model_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^the texts need a column named 'body'; the columns are text$"):
+        Scorer(model_folder, text_column="body")(texts("good"))
+    with pytest.raises(InputError, match=r"^the column 'text' must hold text; it holds int64$"):
+        Scorer(model_folder)(pa.record_batch({"text": pa.array([1])}))
+    with pytest.raises(InputError, match=r"^the column 'id' must have a text form; it holds list<item: int64>$"):
+        Scorer(model_folder)(texts("good", id=pa.array([[1]])))
+
+
+def test_many_rows_are_scored_in_parts_and_stay_in_order(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Scorer(model_folder)(texts(*TEXTS * 3, id=pa.array(range(12))))
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 5)
+    parts = Scorer(model_folder)(texts(*TEXTS * 3, id=pa.array(range(12))))
+    assert parts["id"] == whole["id"]
+    assert parts["probability_positive"].to_pylist() == pytest.approx(whole["probability_positive"].to_pylist())
+
+
+def test_a_pickled_scorer_holds_no_model_and_scores_the_same(model_folder: Path) -> None:
+    scorer = Scorer(model_folder)
+    expected = scorer(texts(*TEXTS))
+    pickled = pickle.dumps(scorer)
+    assert len(pickled) < 1_000
+    assert pickle.loads(pickled)(texts(*TEXTS)) == expected
+
+
+def test_a_scorer_reads_the_model_when_it_first_scores(tmp_path: Path) -> None:
+    scorer = Scorer(tmp_path / "model")
+    with pytest.raises(FileNotFoundError):
+        scorer(texts("good"))
+
+
+def test_the_words_of_an_explanation_are_spelled_as_in_the_text(model_folder: Path) -> None:
+    (words,) = Scorer(model_folder).explain(pa.array(["A GOOD film."]))
+    assert [word.text for word in words] == ["A", "GOOD", "film", "."]
+    assert max(abs(word.weight) for word in words) == 1
+
+
+def test_the_package_offers_the_scorer_and_nothing_else() -> None:
+    assert sentiment.Scorer is Scorer
+    with pytest.raises(AttributeError, match=r"^module 'sentiment' has no attribute 'scorer'$"):
+        _ = sentiment.scorer
