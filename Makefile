@@ -6,11 +6,11 @@ DVC := $(BIN)/python -m dvc
 PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each file adds packages to those of the one before.
-REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-dev.txt requirements-docs.txt
+REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-export.txt requirements-dev.txt requirements-docs.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict wheel check test docs verify bench pins clean
+.PHONY: help run imdb best ladder predict export wheel check test docs verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ endif
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
 
+export: $(BIN)/.export  ## Write the model as ONNX to export/, with a script that scores without PyTorch
+	@$(BIN)/python -m stages.export
+
 wheel: $(BIN)/.run  ## Build a wheel of the scorer in dist/, for projects that use a model
 	@SOURCE_DATE_EPOCH=315532800 $(PIP) wheel --quiet --no-deps --wheel-dir dist .
 	@rm -rf build src/*.egg-info; ls dist/*.whl
@@ -94,7 +97,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
-	@rm -rf .venv site dist
+	@rm -rf .venv site dist export
 
 # .run, .dev and .docs are written once their requirements are installed. The folder .venv alone proves nothing: its creation may
 # have been interrupted, or its Python removed. WHOLE therefore looks for pip's RECORD, the last file of a new environment.
@@ -148,7 +151,11 @@ $(BIN)/.run: requirements.txt $(if $(WHOLE),,again)
 	@$(MAKE) --no-print-directory versions.yaml
 	@(cd .venv && pwd -P) > $@
 
-$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt $(BIN)/.run
+$(BIN)/.export: requirements-export.txt $(BIN)/.run
+	@$(INSTALL) -r requirements-export.txt
+	@touch $@
+
+$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt requirements-export.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 

@@ -26,6 +26,7 @@ OUTPUTS = {
         *("accuracy_by_length.csv", "behaviour.csv", "calibration.csv", "gradient.csv"),
         *("precision_recall.csv", "predictions.csv", "roc.csv"),
     ],
+    "classifier": ["README.md", "model.json", "vocabulary.json", "weights.safetensors"],
     "metrics/pushed": ["prepare.json", "vectors.json", "pretrain.json", "train.json", "test.json"],
 }
 # Downloads are named by their own sha256, and saved states by the sha256 of their inputs.
@@ -35,7 +36,7 @@ OTHERS = [
     *(f"resume/{folder}{SHA256}-*.state" for folder in ("*/", "experiments/*/")),
 ]
 FOLDERS = [
-    *("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics/pushed"),
+    *("data", "baseline", "pretrained", "model", "curves", "evaluation", "classifier", "metrics/pushed"),
     *("downloads", "resume", "dvc_plots"),
 ]
 

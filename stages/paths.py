@@ -39,9 +39,25 @@ EVALUATION = Path("evaluation")
 
 REPORT = Path("report.html")
 
+PACKAGE = Path("classifier")
+CARD_NAME = "README.md"
+
 # All outputs of all stages; a folder stands for the files in it.
 OUTPUTS = [
-    *(CORPUS, VECTORS, PREPARED, EMBEDDINGS, BASELINE, PRETRAINED, PERPLEXITY, MODEL, CURVES, EVALUATION, REPORT),
+    *(
+        CORPUS,
+        VECTORS,
+        PREPARED,
+        EMBEDDINGS,
+        BASELINE,
+        PRETRAINED,
+        PERPLEXITY,
+        MODEL,
+        CURVES,
+        EVALUATION,
+        REPORT,
+        PACKAGE,
+    ),
     *(path for paths in METRICS.values() for path in paths),
 ]
 

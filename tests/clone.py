@@ -23,7 +23,16 @@ RESUMED = [  # small too, but with every part that can resume
     *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
 ]
 STAGES = "download_corpus download_vectors prepare vectors pretrain baseline train evaluate report".split()
-OUTPUTS = ("data", "baseline", "pretrained", "model", "curves", "evaluation", "metrics")  # and report.html
+OUTPUTS = (
+    "data",
+    "baseline",
+    "pretrained",
+    "model",
+    "curves",
+    "evaluation",
+    "classifier",
+    "metrics",
+)  # and report.html
 
 
 def allow_interrupts() -> None:

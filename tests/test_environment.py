@@ -17,7 +17,13 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 MARKER = ".venv/bin/.run"
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-remotes.txt", "requirements-docs.txt")
+REQUIREMENTS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-remotes.txt",
+    "requirements-export.txt",
+    "requirements-docs.txt",
+)
 TAG = "tiny-1.0.dist-info"
 
 

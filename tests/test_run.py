@@ -72,6 +72,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train",
         "evaluate",
         "report",
+        "package",
         "predict",
         "repair",
     ],

@@ -1,0 +1,80 @@
+"""Score texts with the exported model in this script's folder.
+
+    pip install numpy onnxruntime spacy
+    python score.py "A film to forget." "I laughed, and then I cried."
+    python score.py < texts.txt
+
+Prints a line for each text: the probability that it is positive, and the text. Give --model model.int8.onnx for the
+smaller model.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import spacy
+
+FOLDER = Path(__file__).resolve().parent
+UNKNOWN, PADDING = 0, 1  # ids; the words come after them
+# HTML line breaks in upper or lower case, with or without attributes, and the white space around them.
+SPACE = r"[\t-\r\x1c- \x85\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+BREAKS = re.compile(rf"(?:{SPACE}*</?[Bb][Rr](?:(?:{SPACE}|/)[^<>]*)?>{SPACE}*)+")
+
+
+class Scorer:
+    """An ONNX model with the vocabulary and the token rules that it was trained with."""
+
+    def __init__(self, folder: Path = FOLDER, name: str = "model.onnx") -> None:
+        saved = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        counts, self.rules = saved["counts"], saved["rules"]
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        self.ids = {word: number for number, word in enumerate(words, start=PADDING + 1)}
+        self.tokenizer = spacy.blank("en").tokenizer
+        self.session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+
+    def __call__(self, texts: Sequence[str], batch_size: int = 64) -> npt.NDArray[np.float32]:
+        """Return the probabilities of negative and positive, (N, 2) float32, for N texts."""
+        encoded = [self.encode(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda number: len(encoded[number]))  # batches of similar length
+        probabilities = np.zeros((len(texts), 2), dtype=np.float32)
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            lengths = np.array([len(encoded[row]) for row in rows])
+            tokens = np.full((len(rows), lengths.max()), PADDING, dtype=np.int64)
+            for place, row in enumerate(rows):
+                tokens[place, : lengths[place]] = encoded[row]
+            (probabilities[rows],) = self.session.run(None, {"tokens": tokens, "lengths": lengths})
+        return probabilities
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text's tokens, at least one."""
+        if not self.rules["keep_breaks"]:
+            text = BREAKS.sub(" ", text)
+        words = [token.text for token in self.tokenizer(text)][: self.rules["max_tokens"]]
+        if self.rules["lower"]:
+            words = [word.lower() for word in words]
+        ids = [self.ids.get(word, UNKNOWN) for word in words] or [UNKNOWN]
+        return ids + [PADDING] * ((self.rules["pad_to"] or 0) - len(ids))
+
+
+def main(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each text on the command line or, without any, for each line of standard input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("texts", nargs="*", metavar="TEXT")
+    parser.add_argument(
+        "--model", default="model.onnx", metavar="NAME", help="a file in the script's folder (%(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
+    for text, (_, positive) in zip(texts, Scorer(name=options.model)(texts), strict=True):
+        yield f"{positive:.4f}  {text}"
+
+
+if __name__ == "__main__":
+    print(*main(sys.argv[1:]), sep="\n")

@@ -1,0 +1,79 @@
+"""Put the model and its card into one folder, to hand on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from stages.params import Params
+from stages.paths import CARD_NAME, EVALUATION, METRICS, MODEL, PACKAGE
+from stages.run import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What the card says about each corpus, and about its licence.
+CORPORA = {
+    "sample": ("Film reviews in English, generated from a grammar by this project.", "Apache 2.0, as the project."),
+    "imdb": (
+        "Film reviews in English from IMDb, the Large Movie Review Dataset (Maas et al. 2011), at most 30 for a film.",
+        "none is stated; the reviews belong to their authors, and the dataset asks to cite the paper.",
+    ),
+    "custom": ("Texts and labels of a file of one's own.", "that of the file."),
+}
+
+
+def package(params: Params) -> None:
+    """Copy the model's files and write the card."""
+    from sentiment.models.checkpoint import load_checkpoint
+    from sentiment.report.card import Card, Data, write_card
+    from sentiment.storage.outputs import atomic_output
+
+    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in ("prepare", "test")}
+    prepared = metrics["prepare"]
+    model = load_checkpoint(MODEL)
+    config = model.config
+    description, licence = CORPORA[params.download.corpus]
+    card = Card(
+        title=f"{config.cell.upper()} in {model.directions} direction(s), corpus {params.download.corpus}",
+        network={
+            "cell": config.cell,
+            "layers": config.layers,
+            "directions": model.directions,
+            "units of each direction": config.hidden_size,
+            "pooling": ", ".join(config.pooling),
+            "word vectors": f"{config.vocabulary_size:,} of {config.embedding_size} numbers",
+            "weights": f"{sum(weight.numel() for weight in model.parameters()):,}",
+        },
+        data=Data(
+            description=description,
+            licence=licence,
+            train=prepared["train_reviews"],
+            labels=prepared["labels"],
+            unsup=prepared["unsup_reviews"],
+            validation=prepared["validation_reviews"],
+            test=prepared["test_reviews"],
+            known=prepared["tokens_in_vocabulary"],
+        ),
+        words=prepared["vocabulary"],
+        test=metrics["test"],
+        behaviour=read_rows(EVALUATION / "behaviour.csv"),
+        lengths=read_rows(EVALUATION / "accuracy_by_length.csv"),
+    )
+    with atomic_output(PACKAGE) as folder:
+        shutil.copytree(MODEL, folder)
+        write_card(folder / CARD_NAME, card)
+    print(f"{PACKAGE}: the model and its card")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    from sentiment.storage.outputs import read_columns
+
+    table = read_columns(path)
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+
+if __name__ == "__main__":
+    run(package)
