@@ -6,11 +6,12 @@ DVC := $(BIN)/python -m dvc
 PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each file adds packages to those of the one before.
-REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-export.txt requirements-dev.txt requirements-docs.txt
+REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-export.txt requirements-serve.txt \
+	requirements-dev.txt requirements-docs.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict export wheel check test docs verify bench pins clean
+.PHONY: help run imdb best ladder predict serve export wheel check test docs verify bench pins clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +54,9 @@ endif
 
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
+
+serve: $(BIN)/.serve  ## Serve the model on this machine: a page, and scores over HTTP, at http://127.0.0.1:8000
+	@$(BIN)/python -m stages.serve
 
 export: $(BIN)/.export  ## Write the model as ONNX to export/, with a script that scores without PyTorch
 	@$(BIN)/python -m stages.export
@@ -155,7 +159,11 @@ $(BIN)/.export: requirements-export.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-export.txt
 	@touch $@
 
-$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt requirements-export.txt $(BIN)/.run
+$(BIN)/.serve: requirements-serve.txt $(BIN)/.run
+	@$(INSTALL) -r requirements-serve.txt
+	@touch $@
+
+$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt requirements-export.txt requirements-serve.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 

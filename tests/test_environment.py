@@ -22,6 +22,7 @@ REQUIREMENTS = (
     "requirements-dev.txt",
     "requirements-remotes.txt",
     "requirements-export.txt",
+    "requirements-serve.txt",
     "requirements-docs.txt",
 )
 TAG = "tiny-1.0.dist-info"

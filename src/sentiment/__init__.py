@@ -14,6 +14,7 @@ Packages by role, in the order in which the data meets them; each imports only f
     pretraining    language models to start from
     training       the objective, the training loop, the temperature
     scoring        the scorer: texts in, probabilities out; files of texts
+    serving        scores over HTTP, and a page on which to type a text
     export         the classifier as an ONNX graph, and a script that scores with it
     evaluation     metrics, the linear baseline, behavioural tests
     report         plots, one page that shows them, and the model card

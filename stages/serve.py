@@ -1,0 +1,79 @@
+"""Serve a model over HTTP; not a pipeline stage, but a command for users of a model.
+
+python -m stages.serve --model classifier --host 127.0.0.1 --port 8000
+
+    POST /score      {"text": "A film to forget."} or {"texts": ["...", "..."]}
+    GET /healthz     whether the server is up
+    GET /            a page on which to type a text
+"""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentiment.errors import InputError
+from stages.paths import BEHAVIOUR, PACKAGE
+from stages.run import one_line_errors
+
+if TYPE_CHECKING:
+    from sentiment.scoring.scorer import Scorer
+    from sentiment.serving.app import Example
+
+EXAMPLES = 5
+CONNECTIONS = 256
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until interrupted."""
+    parser = ArgumentParser(prog="python -m stages.serve", description="Serve a model.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (%(default)s)")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s: this machine)")
+    add("--port", type=int, default=8000, metavar="NUMBER", help="the port to listen on, 0 for any (%(default)s)")
+    options = parser.parse_args(arguments)
+    if not 0 <= options.port < 1 << 16:
+        raise InputError(f"--port must be between 0 and 65535; got {options.port}")
+    import uvicorn
+
+    from sentiment.scoring.scorer import Scorer
+    from sentiment.serving.app import create_app
+
+    scorer = Scorer(options.model)
+    app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        access_log=False,
+        limit_concurrency=CONNECTIONS,
+        log_level="info",
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run()
+
+
+def failing_examples(scorer: "Scorer", path: Path) -> "list[Example]":
+    """Return a few of the written test cases that the model gets wrong; none without the file."""
+    import pyarrow as pa
+
+    from sentiment.evaluation.behaviour import read_cases
+    from sentiment.scoring.scorer import CLASSES
+    from sentiment.serving.app import Example
+
+    scorer.model.eval()  # load the model now
+    if not path.exists():
+        return []
+    cases = read_cases(path)
+    found = scorer(pa.record_batch({"text": cases.texts}))["label"].to_pylist()
+    labels = [CLASSES[label] for label in cases.labels]
+    wrong = [
+        Example(text, label) for text, label, said in zip(cases.texts, labels, found, strict=True) if said != label
+    ]
+    return wrong[:: max(1, len(wrong) // EXAMPLES)][:EXAMPLES]
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])
