@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     scorer.model.eval()  # load the model now, so that the time for that is not counted
     with open_output(options.output, options.top) as write:
         message = score(scorer, read(sources, options), write, options.top, sizes_of(sources))
-    if options.output is not None or "have no score" in message:
+    if options.output is not None or "without a score" in message:
         print(message, file=sys.stderr)
 
 
@@ -139,8 +139,8 @@ def score(scorer: "Scorer", batches: "Iterable[Batch]", write: "Write", top: int
             bar.set_postfix_str(f"{rows:,} rows, {rows / (time.monotonic() - start):,.0f} a second", refresh=False)
             bar.update(batch.position - bar.n)
     seconds = time.monotonic() - start
-    message = f"{rows:,} rows in {seconds:.1f} s, {rows / seconds:,.0f} a second; "
-    message += f"{unscored:,} have no score: missing, blank or not UTF-8" if unscored else "all have a score"
+    message = f"{rows:,} {'row' if rows == 1 else 'rows'} in {seconds:.1f} s, {rows / seconds:,.0f} a second; "
+    message += f"{unscored:,} without a score: missing, blank or not UTF-8" if unscored else "all have a score"
     message += f"; the first that could not be read: {problem}" if problem else ""
     if unscored == rows:
         raise InputError(message if rows else "the input has no rows; nothing was scored")

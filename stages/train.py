@@ -75,12 +75,12 @@ def train(params: Params) -> None:
 
 
 def train_config(params: Params) -> TrainConfig:
-    """Return the settings of training; by default, vectors trained on the text are kept and all others are tuned."""
+    """Return the settings of training; by default, word vectors are tuned if none were trained on the text."""
     from sentiment.training.trainer import TrainConfig
 
     settings = params.train.model_dump(exclude={"processes", "portable", "refit"})
     if settings["embedding_rate"] is None:
-        is_kept = params.vectors.source == "trained" and not params.pretrain.enabled
+        is_kept = params.vectors.source != "fetched" and not params.pretrain.enabled
         settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
     return TrainConfig(**settings)
 

@@ -102,7 +102,7 @@ def test_scores_go_to_a_file_with_the_ids_of_the_rows(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("4 rows in ")
-    assert "2 have no score: missing, blank or not UTF-8; the first that could not be read: " in printed.err
+    assert "2 without a score: missing, blank or not UTF-8; the first that could not be read: " in printed.err
     assert printed.err.endswith("in.csv: row 4: must have 2 columns, like the header; got 1\n")
 
 
@@ -152,8 +152,8 @@ def test_a_text_that_cannot_be_scored_gets_no_number_and_is_counted(
     main(["--model", model])
     printed = capsys.readouterr()
     assert [probability == "-" for probability, _, _ in rows(printed.out)] == [False, True, False]
-    assert "; 1 have no score: missing, blank or not UTF-8" in printed.err
-    with pytest.raises(InputError, match=r"^1 rows in .*; 1 have no score"):
+    assert "; 1 without a score: missing, blank or not UTF-8" in printed.err
+    with pytest.raises(InputError, match=r"^1 row in .*; 1 without a score"):
         main(["--model", model, f"--text={os.fsdecode(blank)}"])
 
 
@@ -208,7 +208,7 @@ def run(command: str, model: str, folder: Path, **environment: str) -> subproces
 @pytest.mark.parametrize(
     ("command", "environment", "output", "errors"),
     [
-        (r"predict --text $'caf\xe9'", {}, b"-       -", b"error: 1 rows in "),
+        (r"predict --text $'caf\xe9'", {}, b"-       -", b"error: 1 row in "),
         (
             r"predict --text $'\xf0\x9f\x98\x80'",
             {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},

@@ -25,11 +25,11 @@ def changed(source: str, is_pretrained: bool, rate: float | None) -> Params:
     [
         ("trained", False, KEPT_RATE),
         ("fetched", False, TUNED_RATE),
-        ("both", False, TUNED_RATE),
+        ("both", False, KEPT_RATE),
         ("trained", True, TUNED_RATE),
     ],
 )
-def test_vectors_trained_on_the_text_are_kept_and_all_others_tuned(
+def test_vectors_are_tuned_if_none_were_trained_on_the_text(
     source: str, is_pretrained: bool, expected: float
 ) -> None:
     assert train_config(changed(source, is_pretrained, rate=None)).embedding_rate == expected

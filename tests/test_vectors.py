@@ -120,6 +120,18 @@ def test_every_word_and_the_unknown_word_get_a_trained_vector() -> None:
     assert (embeddings.abs().sum(1) > 0).tolist() == [word != "<pad>" for word in vocabulary.itos]
 
 
+@pytest.mark.parametrize(
+    ("corpus", "source", "has_hint"),
+    [("custom", "trained", True), ("custom", "both", False), ("sample", "trained", False)],
+)
+def test_for_little_text_of_ones_own_a_hint_names_the_parameter(
+    capsys: pytest.CaptureFixture[str], corpus: str, source: str, has_hint: bool
+) -> None:
+    params = settings(source)
+    vectors(params.model_copy(update={"download": params.download.model_copy(update={"corpus": corpus})}))
+    assert ("hint: that is little text to learn vectors from; " in capsys.readouterr().out) == has_hint
+
+
 def test_a_text_of_single_words_is_refused() -> None:
     for split in ("train", "unsup"):
         save_encoded(ENCODED[split], random_reviews([1, 1, 1], 5))

@@ -99,8 +99,12 @@ class Scorer:
             logits = predict_logits(self.model, reviews, self._loaded.device)
         return logits.double().numpy()
 
-    def explain(self, texts: pa.StringArray) -> list[list[Word]]:
-        """Return the words of N texts, as written, with their weights in the logit, relative to the largest."""
+    def explain(self, texts: pa.Array) -> list[list[Word]]:
+        """Return the words of N texts, as written, with their weights in the logit, relative to the largest.
+
+        The texts may be of any type of text; none of them is null, blank or not UTF-8.
+        """
+        texts = scorable_texts(texts, self.text_column)
         weights = token_weights(self.model, self.encode(texts))
         tokens = self._loaded.encoder.split(texts)
         return [
