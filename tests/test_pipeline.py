@@ -80,7 +80,7 @@ stages.run.run(getattr(importlib.import_module(f"stages.{sys.argv[1]}"), sys.arg
         ("train", r"epoch 1, batch 1 of \d+, .*: the GPU's memory is full; lower train\.tokens_at_once, now 32,768"),
         (
             "evaluate",
-            "scoring the test reviews: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES=",
+            "scoring the texts: the GPU's memory is full; free some, or put CUDA_VISIBLE_DEVICES=",
         ),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> N
     # The split is the same, so that the baseline has nothing to do.
     assert re.findall(r"Running stage '(\w+)'", said) == ["prepare"]
     assert sample.metrics("prepare")["vocabulary"] == 52
-    assert sample.stale_stages() == {"vectors", "pretrain", "train", "evaluate", "report"}
+    assert sample.stale_stages() == {"vectors", "pretrain", "train", "evaluate", "report", "package"}
 
 
 def test_other_vectors_fetch_no_corpus_and_tokenize_nothing(sample: Clone) -> None:
@@ -226,16 +226,17 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
     for module, stages in {
         "src/sentiment/storage/outputs.py": set(STAGES),
         "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
-        "src/sentiment/corpora/imdb.py": set(STAGES) - {"download_vectors", "pretrain", "train"},
+        "src/sentiment/corpora/imdb.py": set(STAGES) - {"download_vectors", "pretrain", "train", "package"},
         "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "vectors", "evaluate", "report"},
-        "src/sentiment/dataset/batching.py": set(STAGES) - {"download_corpus", "download_vectors"},
+        "src/sentiment/dataset/batching.py": set(STAGES) - {"download_corpus", "download_vectors", "package"},
         "src/sentiment/embeddings/matrix.py": {"vectors"},
-        "src/sentiment/models/layers.py": {"pretrain", "train", "evaluate", "report"},
-        "src/sentiment/runtime/device.py": {"pretrain", "train", "evaluate"},
+        "src/sentiment/models/layers.py": {"pretrain", "train", "evaluate", "report", "package"},
+        "src/sentiment/runtime/device.py": {"pretrain", "train", "evaluate", "report"},
         "src/sentiment/pretraining/trainer.py": {"pretrain"},
         "src/sentiment/training/trainer.py": {"train"},
+        "src/sentiment/scoring/scorer.py": {"evaluate", "report"},
         "src/sentiment/evaluation/metrics.py": {"baseline", "evaluate"},
-        "src/sentiment/report/page.html": {"report"},
+        "src/sentiment/report/page.html": {"report", "package"},
         "stages/params.py": set(),  # the parameters are compared themselves
     }.items():
         path = sample.folder / module
