@@ -51,8 +51,10 @@ def main(arguments: list[str]) -> None:
     """Score the texts on the command line, in files or on standard input."""
     options = parse(arguments)
     sources = find_sources(options)
+    from sentiment.runtime.device import tune_memory
     from sentiment.scoring.scorer import Scorer
 
+    tune_memory()
     scorer = Scorer(options.model, threshold=options.threshold)
     scorer.model.eval()  # load the model now, so that the time for that is not counted
     with open_output(options.output, options.top) as write:

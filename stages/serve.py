@@ -36,9 +36,11 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--port must be between 0 and 65535; got {options.port}")
     import uvicorn
 
+    from sentiment.runtime.device import tune_memory
     from sentiment.scoring.scorer import Scorer
     from sentiment.serving.app import create_app
 
+    tune_memory()
     scorer = Scorer(options.model)
     app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
     config = uvicorn.Config(

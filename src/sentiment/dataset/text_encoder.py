@@ -1,6 +1,7 @@
 """Encode new texts as the corpus was encoded."""
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,5 +28,10 @@ class TextEncoder:
 
     def split(self, texts: pa.StringArray) -> list[list[str]]:
         """Return the tokens of N texts as the texts spell them; `encode` may add padding after them."""
-        as_written = ReviewTokenizer(replace(self._rules, lower=False)).tokenize(texts)
+        as_written = self._cased_tokenizer.tokenize(texts)
         return [as_written.types.take(ids.values).to_pylist() for ids in as_written.ids]
+
+    @cached_property
+    def _cased_tokenizer(self) -> ReviewTokenizer:
+        """The tokenizer of `split`, made on first use, since making one takes a quarter of a second."""
+        return ReviewTokenizer(replace(self._rules, lower=False))
