@@ -252,7 +252,7 @@ def webdav(place: Path) -> Iterator[Remote]:
             files=local(project),
             failing=relay.failing,
             refusal="401",
-            loss="Connection refused|disconnected",
+            loss="Connection refused|disconnected|peer closed connection",
             secrets={"user": "user", "password": password},
             wrong={"password": "guessed"},
             keeps_partial_uploads=True,
