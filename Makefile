@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Each file adds packages to those of the one before.
 REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-export.txt requirements-serve.txt \
-	requirements-dev.txt requirements-docs.txt
+	requirements-ray.txt requirements-dev.txt requirements-docs.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -163,7 +163,7 @@ $(BIN)/.serve: requirements-serve.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-serve.txt
 	@touch $@
 
-$(BIN)/.dev: requirements-dev.txt requirements-remotes.txt requirements-export.txt requirements-serve.txt $(BIN)/.run
+$(BIN)/.dev: $(filter-out requirements-docs.txt,$(REQUIREMENTS)) $(BIN)/.run
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 

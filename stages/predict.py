@@ -14,6 +14,7 @@ A text that is missing, blank or not UTF-8 gets no label and no probability; the
 An output file appears once it is whole: after an interruption, run the same command again.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -32,10 +33,9 @@ from stages.run import one_line_errors
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sentiment.scoring.scorer import Scorer
-    from sentiment.scoring.tables import Batch
+    from sentiment.scoring.tables import Source
 
-    Write = Callable[[pa.RecordBatch, pa.RecordBatch], None]  # takes a batch of texts and their scores
+    Write = Callable[[pa.RecordBatch], None]  # takes a batch of scores
 
 STANDARD_INPUT = Path("-")
 # Characters that move a terminal's cursor or end a line; a tab does neither.
@@ -50,15 +50,20 @@ NO_TEXT = (
 def main(arguments: list[str]) -> None:
     """Score the texts on the command line, in files or on standard input."""
     options = parse(arguments)
-    sources = find_sources(options)
+    paths = find_paths(options)
     from sentiment.runtime.device import tune_memory
+    from sentiment.scoring.engines import score_here, score_on_ray
     from sentiment.scoring.scorer import Scorer
 
     tune_memory()
     scorer = Scorer(options.model, threshold=options.threshold)
-    scorer.model.eval()  # load the model now, so that the time for that is not counted
+    scorer.model.eval()  # load the model now: a wrong one is found at once, and its loading is not timed
+    if options.engine == "ray":
+        scores = score_on_ray(scorer, make_sources(paths, options), options.top, options.workers)
+    else:
+        scores = score_here(scorer, read(paths, options), options.top)
     with open_output(options.output, options.top) as write:
-        message = score(scorer, read(sources, options), write, options.top, sizes_of(sources))
+        message = consume(scores, write, size=0 if STANDARD_INPUT in paths else sum(map(size_of, paths)))
     if options.output is not None or "without a score" in message:
         print(message, file=sys.stderr)
 
@@ -75,54 +80,69 @@ def parse(arguments: list[str]) -> Namespace:
     add("--model", type=Path, default=MODEL, metavar="FOLDER", help="the model's folder (%(default)s)")
     add("--threshold", type=float, default=0.5, metavar="P", help="probability above which a text is positive (0.5)")
     add("--top", type=int, default=0, metavar="K", help="how many of the words that weighed most to add (0)")
+    add("--engine", choices=["local", "ray"], default="local", help="ray: in many processes or machines (%(default)s)")
+    add("--workers", type=int, metavar="N", help="how many processes for --engine ray (one for each core)")
     options = parser.parse_args(arguments)
     options.texts = ["--" if text == [] else text for text in options.texts]  # for `--text=--` in Python before 3.13
     if not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold must be between 0 and 1; got {options.threshold}")
     if options.top < 0:
         raise InputError(f"--top must be 0 or more; got {options.top}")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers must be 1 or more; got {options.workers}")
+    if options.workers is not None and options.engine != "ray":
+        raise InputError("--workers is for --engine ray")
     return options
 
 
-def find_sources(options: Namespace) -> list[Path]:
+def find_paths(options: Namespace) -> list[Path]:
     """Return the files to read, with STANDARD_INPUT for `-`; raise InputError if there is nothing to score."""
     from sentiment.scoring.tables import find_files
 
     is_piped = sys.stdin is not None and not sys.stdin.isatty()
-    paths = options.files or ([STANDARD_INPUT] if is_piped and not options.texts else [])
-    if not paths and not options.texts:
+    places = options.files or ([STANDARD_INPUT] if is_piped and not options.texts else [])
+    if not places and not options.texts:
         raise InputError(NO_TEXT)
-    sources = [file for path in paths for file in ([path] if path == STANDARD_INPUT else find_files(path))]
-    if options.output is not None and options.output.resolve() in {path.resolve() for path in sources}:
+    paths = [path for place in places for path in ([place] if place == STANDARD_INPUT else find_files(place))]
+    if options.output is not None and options.output.resolve() in {path.resolve() for path in paths}:
         raise InputError(f"{options.output}: is an input, too; name another file (--output)")
-    return sources
+    if options.engine == "ray" and (options.output is None or options.texts or STANDARD_INPUT in paths):
+        raise InputError("--engine ray reads files and writes a file (--output)")
+    return paths
 
 
-def sizes_of(sources: list[Path]) -> int:
-    """Return the bytes of all files, 0 if they are not known beforehand."""
-    return 0 if STANDARD_INPUT in sources else sum(path.stat().st_size for path in sources)
+def size_of(path: Path) -> int:
+    """Return the number of bytes of a file, 0 for standard input."""
+    return 0 if path == STANDARD_INPUT else path.stat().st_size
 
 
-def read(sources: list[Path], options: Namespace) -> "Iterator[Batch]":
-    """Yield the texts on the command line, then those of the sources; a position counts the bytes of all files."""
+def make_sources(paths: list[Path], options: Namespace) -> "list[Source]":
+    """Return the files with all that reading them takes."""
+    from sentiment.scoring.tables import Source
+
+    offsets = [0, *itertools.accumulate(map(size_of, paths))]
+    return [
+        Source(path, options.text_column, options.id_column, f"{path}:" if len(paths) > 1 else "", offset)
+        for path, offset in zip(paths, offsets, strict=False)
+    ]
+
+
+def read(paths: list[Path], options: Namespace) -> "Iterator[pa.RecordBatch]":
+    """Yield the texts on the command line, then those of the files."""
     from sentiment.scoring.tables import Row, gather, read_lines, read_texts
 
     # Python decodes arguments as the locale says; bytes that are not UTF-8 become surrogates, which `gather` finds.
     texts = (os.fsencode(text).decode("utf-8", "surrogateescape") for text in options.texts)
     yield from gather("--text", (Row(None, text) for text in texts))
-    done = 0
-    for path in sources:
-        if path == STANDARD_INPUT:
+    for source in make_sources(paths, options):
+        if source.path == STANDARD_INPUT:
             yield from gather("standard input", read_lines(sys.stdin.buffer))
-            continue
-        prefix = f"{path}:" if len(sources) > 1 else ""
-        for batch in read_texts(path, options.text_column, options.id_column, prefix):
-            yield batch._replace(position=done + batch.position)
-        done += path.stat().st_size
+        else:
+            yield from read_texts(source)
 
 
-def score(scorer: "Scorer", batches: "Iterable[Batch]", write: "Write", top: int, size: int) -> str:
-    """Score and write all batches; return a message on how many rows there were and how many have no score.
+def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> str:
+    """Write all scores; return a message on how many rows there were and how many have no score.
 
     Raises InputError if no row has a text.
     """
@@ -132,14 +152,13 @@ def score(scorer: "Scorer", batches: "Iterable[Batch]", write: "Write", top: int
     problem = ""
     start = time.monotonic()
     with tqdm(desc="score", total=size or None, unit="B", unit_scale=True, disable=None) as bar:
-        for batch in batches:
-            scores = scorer(batch.rows)
-            write(batch.rows, add_words(scorer, batch.rows, scores, top) if top else scores)
-            rows += len(scores)
-            unscored += scores["label"].null_count
-            problem = problem or next(iter(batch.problems), "")
+        for batch in scores:
+            write(batch)
+            rows += len(batch)
+            unscored += batch["label"].null_count
+            problem = problem or next(iter(batch["problem"].drop_null().to_pylist()), "")
             bar.set_postfix_str(f"{rows:,} rows, {rows / (time.monotonic() - start):,.0f} a second", refresh=False)
-            bar.update(batch.position - bar.n)
+            bar.update(batch["position"][-1].as_py() - bar.n)
     seconds = time.monotonic() - start
     message = f"{rows:,} {'row' if rows == 1 else 'rows'} in {seconds:.1f} s, {rows / seconds:,.0f} a second; "
     message += f"{unscored:,} without a score: missing, blank or not UTF-8" if unscored else "all have a score"
@@ -149,43 +168,30 @@ def score(scorer: "Scorer", batches: "Iterable[Batch]", write: "Write", top: int
     return message
 
 
-def add_words(scorer: "Scorer", texts: "pa.RecordBatch", scores: "pa.RecordBatch", top: int) -> "pa.RecordBatch":
-    """Add the column `words`: the `top` words that weighed most and their weights, relative to the largest."""
-    import pyarrow as pa
-
-    scored = scores["label"].is_valid()
-    explained = iter(scorer.explain(texts["text"].filter(scored)))
-    words: list[str | None] = []
-    for is_scored in scored.to_pylist():
-        heaviest = sorted(next(explained), key=lambda word: -abs(word.weight))[:top] if is_scored else []
-        words.append(", ".join(f"{word.text} {word.weight:+.2f}" for word in heaviest) if is_scored else None)
-    return scores.append_column("words", pa.array(words, pa.string()))
-
-
 @contextmanager
 def open_output(path: Path | None, top: int) -> "Iterator[Write]":
     """Yield a function that writes a batch of scores to a file or, without a path, prints a line for each text."""
-    import pyarrow as pa
-
+    from sentiment.scoring.engines import WORDS
     from sentiment.scoring.scorer import SCHEMA
     from sentiment.scoring.tables import open_writer
 
     if path is None:
         yield print_lines
         return
-    with open_writer(path, SCHEMA.append(pa.field("words", pa.string())) if top else SCHEMA) as write:
-        yield lambda _, scores: write(scores)
+    schema = SCHEMA.append(WORDS) if top else SCHEMA
+    with open_writer(path, schema) as write:
+        yield lambda scores: write(scores.select(schema.names))
 
 
-def print_lines(texts: "pa.RecordBatch", scores: "pa.RecordBatch") -> None:
+def print_lines(scores: "pa.RecordBatch") -> None:
     """Print one line for each text, with line breaks and unprintable characters escaped."""
     if sys.stdout is None:
         raise InputError("standard output is closed; open it to see the probabilities")
     try:
-        for text, row in zip(texts["text"].to_pylist(), scores.to_pylist(), strict=True):
+        for row in scores.to_pylist():
             probability = "-" if row["label"] is None else f"{row['probability_positive']:.4f}"
             words = f"  [{row['words']}]" if row.get("words") else ""
-            line = f"{probability:6}  {row['label'] or '-':8}  {text or ''}{words}"
+            line = f"{probability:6}  {row['label'] or '-':8}  {row['text'] or ''}{words}"
             print(printable(line, sys.stdout.encoding))
         sys.stdout.flush()
     except OSError as error:

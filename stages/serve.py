@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port must be between 0 and 65535; got {options.port}")
+    import torch
     import uvicorn
 
     from sentiment.runtime.device import tune_memory
@@ -41,6 +42,7 @@ def main(arguments: list[str]) -> None:
     from sentiment.serving.app import create_app
 
     tune_memory()
+    torch.set_num_threads(1)  # a second one would wait for a core that requests keep busy
     scorer = Scorer(options.model)
     app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
     config = uvicorn.Config(

@@ -23,6 +23,7 @@ REQUIREMENTS = (
     "requirements-remotes.txt",
     "requirements-export.txt",
     "requirements-serve.txt",
+    "requirements-ray.txt",
     "requirements-docs.txt",
 )
 TAG = "tiny-1.0.dist-info"

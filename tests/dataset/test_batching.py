@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.dataset.batching import pad_batch, shuffled_rows, sorted_rows, split_by_tokens
+from sentiment.dataset.batching import SPREAD, pad_batch, shuffled_rows, sorted_rows, split_by_tokens
 from tests.conftest import random_reviews
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=200)
@@ -16,6 +16,13 @@ def test_each_review_is_in_one_batch_of_an_epoch(lengths: list[int], batch_size:
     ):
         assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
         assert all(1 <= len(rows) <= batch_size for rows in batches)
+
+
+@given(LENGTHS, st.integers(1, 7))
+def test_a_long_review_shares_no_batch_with_a_short_one(lengths: list[int], batch_size: int) -> None:
+    for rows in sorted_rows(torch.tensor(lengths), batch_size):
+        shortest, longest = (lengths[row] for row in rows[[0, -1]].tolist())
+        assert shortest <= longest <= SPREAD * shortest
 
 
 def test_the_order_depends_on_the_seed_and_on_the_epoch() -> None:

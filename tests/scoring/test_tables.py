@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sentiment.errors import InputError
 from sentiment.scoring import tables
-from sentiment.scoring.tables import Batch, find_files, gather, open_writer, read_lines, read_texts
+from sentiment.scoring.tables import Source, find_files, gather, open_writer, read_lines, read_texts
 
 ROWS = [("a", "A film, to forget."), ("b", None), ("c", 'They said "no".\nI said yes.'), ("d", "caf\u00e9")]
 SCORES = pa.record_batch({"id": ["a", 'b"c'], "label": ["positive", None], "probability": [0.25, None]})
@@ -56,9 +56,9 @@ def write(folder: Path, name: str, content: bytes) -> Path:
 
 def read(path: Path, text: str = "body", key: str | None = "key") -> tuple[list[tuple[str, str | None]], list[str]]:
     """Return all rows, where CSV's empty text counts as none, and all problems without the path."""
-    batches = list(read_texts(path, text, key))
-    rows = [(row["id"], row["text"] or None) for batch in batches for row in batch.rows.to_pylist()]
-    return rows, [problem.removeprefix(f"{path}: ") for batch in batches for problem in batch.problems]
+    rows = [row for batch in read_texts(Source(path, text, key)) for row in batch.to_pylist()]
+    problems = [row["problem"].removeprefix(f"{path}: ") for row in rows if row["problem"] is not None]
+    return [(row["id"], row["text"] or None) for row in rows], problems
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -67,8 +67,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     assert read(path) == (ROWS, [])
     numbered = [(str(number), text) for number, (_, text) in enumerate(ROWS, start=1)]
     assert read(path, key=None) == (numbered, [])
-    (batch,) = read_texts(path, "body", None, prefix="x:")
-    assert batch.rows["id"].to_pylist() == [f"x:{number}" for number, _ in numbered]
+    (batch,) = read_texts(Source(path, "body", prefix="x:"))
+    assert batch["id"].to_pylist() == [f"x:{number}" for number, _ in numbered]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -78,17 +78,17 @@ def test_a_long_file_is_read_in_batches_whose_positions_grow_to_its_size(
     monkeypatch.setattr(tables, "ROWS", 100)
     rows: list[tuple[str, str | None]] = [(str(number), "word " * 20) for number in range(950)]
     path = write(tmp_path, name, FILES[name](rows))
-    batches = list(read_texts(path, "body", "key"))
-    assert [len(batch.rows) for batch in batches] == [100] * 9 + [50]
-    positions = [batch.position for batch in batches]
+    batches = list(read_texts(Source(path, "body", "key", offset=7)))
+    assert [len(batch) for batch in batches] == [100] * 9 + [50]
+    positions = [position for batch in batches for position in batch["position"].to_pylist()]
     assert positions == sorted(positions)
-    assert positions[-1] == path.stat().st_size
+    assert positions[-1] == 7 + path.stat().st_size
 
 
 def test_a_batch_ends_early_where_texts_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "CHARACTERS", 100)
     batches = list(gather("t", (tables.Row(None, "x" * 60) for _ in range(5))))
-    assert [len(batch.rows) for batch in batches] == [2, 2, 1]
+    assert [len(batch) for batch in batches] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +243,8 @@ def test_an_error_leaves_the_last_output_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_batch_has_the_schema_of_the_scorers_input() -> None:
-    (batch,) = gather("t", [tables.Row("1", "good"), tables.Row(None, None)])
-    assert batch == Batch(pa.record_batch([["1", "2"], ["good", None]], schema=tables.INPUT), [], 0)
+@pytest.mark.parametrize("name", FILES)
+def test_a_batch_has_the_schema_that_is_documented(tmp_path: Path, name: str) -> None:
+    for key in ("key", None):
+        (batch,) = read_texts(Source(write(tmp_path, name, FILES[name](ROWS)), "body", key))
+        assert batch.schema == tables.TEXTS

@@ -2,6 +2,13 @@
 
 A row that cannot be read, such as a line that is not JSON, is kept with a null text and its cause, so that rows of
 output and input correspond and one bad row does not end a long run.
+
+What is read has the columns of `TEXTS`:
+
+    id: string          of the row; without a column of ids, its number
+    text: string        null where there is none or where the row could not be read
+    problem: string     file, row and cause where the row could not be read, else null
+    position: int64     how many bytes of all files had been read when the row's batch was complete
 """
 
 import csv
@@ -23,7 +30,7 @@ from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
 
 ROWS, CHARACTERS = 4_096, 1 << 25  # of a batch, at most; they bound memory
-INPUT = pa.schema({"id": pa.string(), "text": pa.string()})
+TEXTS = pa.schema({"id": pa.string(), "text": pa.string(), "problem": pa.string(), "position": pa.int64()})
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")  # all but Parquet may be gzipped
 INPUTS = (*OUTPUTS, ".txt")  # .txt: one text a line
@@ -41,12 +48,14 @@ class Row(NamedTuple):
     problem: str | None = None  # why the row could not be read, in which case there is no text
 
 
-class Batch(NamedTuple):
-    """Some rows of a file."""
+class Source(NamedTuple):
+    """A file to read, one of several."""
 
-    rows: pa.RecordBatch  # of the schema INPUT
-    problems: list[str]  # location and cause, of each row that could not be read
-    position: int  # bytes of the file read so far
+    path: Path
+    text_column: str
+    id_column: str | None = None  # without one, an id is `prefix` and the number of the row, from 1
+    prefix: str = ""
+    offset: int = 0  # bytes of the files before this one
 
 
 @contextmanager
@@ -83,15 +92,16 @@ def find_files(path: Path) -> list[Path]:
     return files
 
 
-def read_texts(path: Path, text_column: str, id_column: str | None, prefix: str = "") -> Iterator[Batch]:
-    """Yield the ids and texts of a file's rows, in order.
+def read_texts(source: Source) -> Iterator[pa.RecordBatch]:
+    """Yield a file's rows in order, in batches with the columns of TEXTS.
 
-    Without a column of ids, an id is `prefix` and the number of the row, from 1. Raises InputError for a file without
-    the columns and for a damaged Parquet or gzip file.
+    In a Parquet file, ids and texts keep their types. Raises InputError for a file without the columns and for a
+    damaged Parquet or gzip file.
     """
+    path = source.path
     kind = format_of(path)
     if kind == ".parquet":
-        yield from _read_parquet(path, text_column, id_column, prefix)
+        yield from _read_parquet(source)
         return
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
@@ -100,10 +110,10 @@ def read_texts(path: Path, text_column: str, id_column: str | None, prefix: str 
         if kind == ".txt":
             rows = read_lines(file)
         elif kind == ".jsonl":
-            rows = _read_jsonl(path, file, text_column, id_column)
+            rows = _read_jsonl(source, file)
         else:
-            rows = _read_csv(path, file, text_column, id_column)
-        yield from gather(str(path), rows, raw.tell, prefix)
+            rows = _read_csv(source, file)
+        yield from gather(str(path), rows, lambda: source.offset + raw.tell(), source.prefix)
 
 
 def read_lines(file: Iterable[bytes]) -> Iterator[Row]:
@@ -111,31 +121,32 @@ def read_lines(file: Iterable[bytes]) -> Iterator[Row]:
     return (Row(None, line.rstrip("\r\n")) for line in _decode(file))
 
 
-def gather(name: str, rows: Iterable[Row], tell: Callable[[], int] = lambda: 0, prefix: str = "") -> Iterator[Batch]:
-    """Gather rows of the file called `name` into batches; `tell` returns the position in it."""
-    ids: list[str] = []
-    texts: list[str | None] = []
-    problems: list[str] = []
+def gather(
+    name: str, rows: Iterable[Row], tell: Callable[[], int] = lambda: 0, prefix: str = ""
+) -> Iterator[pa.RecordBatch]:
+    """Gather rows of the file called `name` into batches with the columns of TEXTS; `tell` returns the position."""
+    gathered: list[tuple[str, str | None, str | None]] = []
     characters = 0
 
-    def batch() -> Batch:
-        return Batch(
-            pa.record_batch([pa.array(ids, pa.string()), pa.array(texts, pa.string())], INPUT), problems, tell()
-        )
+    def batch() -> pa.RecordBatch:
+        ids, texts, problems = zip(*gathered, strict=True)
+        return pa.record_batch([ids, texts, problems, [tell()] * len(gathered)], TEXTS)
 
     for number, row in enumerate(rows, start=1):
         is_text = row.text is not None and not SURROGATE.search(row.text)
-        ids.append(f"{prefix}{number}" if row.id is None else SURROGATE.sub("\ufffd", row.id))
-        texts.append(row.text if is_text else None)
+        problem = "is not UTF-8" if row.text is not None and not is_text else row.problem
+        gathered.append(
+            (
+                f"{prefix}{number}" if row.id is None else SURROGATE.sub("\ufffd", row.id),
+                row.text if is_text else None,
+                problem and f"{name}: row {number}: {problem}",
+            )
+        )
         characters += len(row.text or "")
-        if row.problem is not None:
-            problems.append(f"{name}: row {number}: {row.problem}")
-        elif row.text is not None and not is_text:
-            problems.append(f"{name}: row {number}: is not UTF-8")
-        if len(ids) == ROWS or characters > CHARACTERS:
+        if len(gathered) == ROWS or characters > CHARACTERS:
             yield batch()
-            ids, texts, problems, characters = [], [], [], 0
-    if ids:
+            gathered, characters = [], 0
+    if gathered:
         yield batch()
 
 
@@ -145,14 +156,15 @@ def _decode(file: Iterable[bytes]) -> Iterator[str]:
         yield line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
 
 
-def _read_csv(path: Path, file: Iterable[bytes], text_column: str, id_column: str | None) -> Iterator[Row]:
+def _read_csv(source: Source, file: Iterable[bytes]) -> Iterator[Row]:
+    path, text_column, id_column, *_ = source
     csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some texts
     lines = csv.reader(_decode(file), delimiter=SEPARATORS[format_of(path)], strict=True)
     try:
         header = next((values for values in lines if values), [])
     except csv.Error as error:
         raise InputError(f"{path}: the header is not valid CSV: {error}") from error
-    _check_columns(path, header, text_column, id_column)
+    _check_columns(source, header)
     text_place, id_place = header.index(text_column), None if id_column is None else header.index(id_column)
     while True:
         try:
@@ -171,7 +183,8 @@ def _read_csv(path: Path, file: Iterable[bytes], text_column: str, id_column: st
             yield Row(None, None, f"must have {len(header)} columns, like the header; got {len(values)}")
 
 
-def _read_jsonl(path: Path, file: Iterable[bytes], text_column: str, id_column: str | None) -> Iterator[Row]:
+def _read_jsonl(source: Source, file: Iterable[bytes]) -> Iterator[Row]:
+    _, text_column, id_column, *_ = source
     seen: dict[str, None] = {}  # all names so far, in order
     for line in _decode(file):
         if not line.strip():
@@ -195,28 +208,29 @@ def _read_jsonl(path: Path, file: Iterable[bytes], text_column: str, id_column: 
             problem,
         )
     if seen:
-        _check_columns(path, list(seen), text_column, id_column)
+        _check_columns(source, list(seen))
 
 
-def _read_parquet(path: Path, text_column: str, id_column: str | None, prefix: str) -> Iterator[Batch]:
+def _read_parquet(source: Source) -> Iterator[pa.RecordBatch]:
+    path, text_column, id_column, prefix, offset = source
     done = 0
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
-        _check_columns(path, file.schema_arrow.names, text_column, id_column)
+        _check_columns(source, file.schema_arrow.names)
         columns = [text_column] if id_column is None else [id_column, text_column]
         for rows in file.iter_batches(ROWS, columns=columns, use_threads=False):
             numbers = range(done + 1, done + len(rows) + 1)
             ids = pa.array(f"{prefix}{number}" for number in numbers) if id_column is None else rows[id_column]
             done += len(rows)
-            position = path.stat().st_size * done // file.metadata.num_rows
-            yield Batch(pa.record_batch({"id": ids, "text": rows[text_column]}), [], position)
+            position = offset + path.stat().st_size * done // file.metadata.num_rows
+            problems, positions = pa.nulls(len(rows), pa.string()), pa.repeat(position, len(rows))
+            yield pa.record_batch([ids, rows[text_column], problems, positions], TEXTS.names)
 
 
-def _check_columns(path: Path, names: list[str], text_column: str, id_column: str | None) -> None:
-    for option, name in (("--text-column", text_column), ("--id-column", id_column)):
+def _check_columns(source: Source, names: list[str]) -> None:
+    for option, name in (("--text-column", source.text_column), ("--id-column", source.id_column)):
         if name is not None and name not in names:
-            raise InputError(
-                f"{path}: has no column {name!r} ({option}); its columns are {', '.join(map(abbreviated, names))}"
-            )
+            known = ", ".join(map(abbreviated, names))
+            raise InputError(f"{source.path}: has no column {name!r} ({option}); its columns are {known}")
 
 
 @contextmanager
