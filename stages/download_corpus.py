@@ -1,7 +1,5 @@
 """Write the selected corpus as one Parquet file."""
 
-from pathlib import Path
-
 from stages.params import Params
 from stages.paths import CORPUS, DOWNLOADS
 from stages.run import run
@@ -9,7 +7,8 @@ from stages.run import run
 
 def download_corpus(params: Params) -> None:
     """Generate, download or read the reviews, and write them with the same columns for every source."""
-    from sentiment.corpora.custom import Columns, read_custom
+    from sentiment.corpora.custom import Columns, Labels, Source, read_custom
+    from sentiment.corpora.files import Dialect
     from sentiment.corpora.imdb import read_imdb
     from sentiment.corpora.reviews import write_corpus
     from sentiment.corpora.synthetic import generate_reviews
@@ -29,11 +28,15 @@ def download_corpus(params: Params) -> None:
             write_corpus(CORPUS, read_imdb(archive, limits))
         case "custom":
             custom = params.download.custom
-            columns = Columns(custom.text_column, custom.label_column, custom.split_column, custom.group_column)
-            negative, positive = custom.labels
-            write_corpus(
-                CORPUS, read_custom(Path(custom.path), columns, (negative, positive), custom.test_share, custom.seed)
+            source = Source(
+                custom.path,
+                Columns(custom.text_column, custom.label_column, custom.split_column, custom.group_column),
+                Labels(custom.spellings, leave_out=isinstance(custom.labels, dict)),
+                Dialect(custom.delimiter, custom.encoding, custom.quotes, custom.header),
+                custom.pattern,
+                drop_unusable=custom.unusable == "drop",
             )
+            write_corpus(CORPUS, read_custom(source, custom.test_share, custom.seed))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The schema has no defaults: every value is in `params.yaml`, where users look for the value and its explanation.
 """
 
+import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -30,6 +31,32 @@ Url = Annotated[str, Field(pattern=r"^(https?|file)://")]
 Name = Annotated[str, Field(min_length=1)]
 
 
+def _groups(labels: Any) -> list[Any]:
+    """Return a list for each label of how the file spells it."""
+    return list(labels.values()) if isinstance(labels, dict) else [[label] for label in labels]
+
+
+def _labels(labels: Any) -> Any:
+    groups = _groups(labels) if isinstance(labels, dict | list) else []
+    spellings = [spelling for group in groups if isinstance(group, list) for spelling in group]
+    known = all(type(spelling) in (str, int) and spelling != "" for spelling in spellings)
+    if len(groups) != 2 or not all(isinstance(group, list) and group for group in groups) or not known:
+        raise ValueError(
+            f"must be two labels, such as [neg, pos] or {{neg: [1, 2], pos: [4, 5]}}; got {abbreviated(labels)}"
+        )
+    if len(set(map(str, spellings))) < len(spellings):
+        raise ValueError(f"must be spelt differently; got {', '.join(map(str, spellings))}")
+    return labels
+
+
+def _encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError as error:
+        raise ValueError(f"must be an encoding that Python knows, such as utf-8 or windows-1252; got {name}") from error
+    return name
+
+
 class Section(BaseModel):
     """Section of `params.yaml` that refuses unknown keys and values of the wrong type."""
 
@@ -54,23 +81,32 @@ class Custom(Section):
     """Parameters of the user's own text."""
 
     path: Name
-    labels: Annotated[list[Name], Field(min_length=2, max_length=2)]
-    text_column: Name
-    label_column: Name
-    split_column: Name | None
-    group_column: Name | None
+    labels: Annotated[Any, AfterValidator(_labels)]
+    text_column: Name | Positive
+    label_column: Name | Positive
+    split_column: Name | Positive | None
+    group_column: Name | Positive | None
+    pattern: Name | None
+    header: bool
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None
+    encoding: Annotated[str, AfterValidator(_encoding)] | None
+    quotes: bool | None
+    unusable: Literal["refuse", "drop"]
     test_share: InnerShare
     seed: Natural
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Custom":
-        if self.labels[0] == self.labels[1]:
-            raise ValueError(f"labels must be two different names; got {', '.join(self.labels)}")
         columns = [self.text_column, self.label_column, self.split_column, self.group_column]
         named = [column for column in columns if column is not None]
         if len(set(named)) < len(named):
-            raise ValueError(f"its columns must have different names; got {', '.join(named)}")
+            raise ValueError(f"its columns must have different names; got {', '.join(map(str, named))}")
         return self
+
+    @property
+    def spellings(self) -> list[list[str]]:
+        """How the file spells the negative and the positive label."""
+        return [list(map(str, group)) for group in _groups(self.labels)]
 
 
 class Limits(Section):

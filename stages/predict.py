@@ -12,6 +12,9 @@ probability that the text is positive, the label, and the text.
 
 A text that is missing, blank or not UTF-8 gets no label and no probability; the last message says how many there are.
 An output file appears once it is whole: after an interruption, run the same command again.
+
+With --engine ray, as many processes as --workers says score the texts, on this machine or on the Ray cluster at
+RAY_ADDRESS; the output is the same.
 """
 
 import itertools

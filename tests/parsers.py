@@ -8,14 +8,14 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.corpora.custom import Columns, read_custom
+from sentiment.corpora.custom import Columns, Labels, Source, read_custom
 from sentiment.corpora.imdb import read_imdb
 from sentiment.corpora.reviews import Review, write_corpus
 from sentiment.dataset.encoded import load_encoded
@@ -61,12 +61,15 @@ def parse_own(suffix: str) -> Parser:
     def parse(content: bytes, folder: Path) -> None:
         path = put(folder / f"own{suffix}", content)
         columns = GIVEN if b"split" in content else DRAWN
-        keep(folder, read_custom(path, columns, LABELS, test_share=0.25, seed=1))
+        keep(
+            folder,
+            read_custom(Source(str(path), columns, Labels([[label] for label in LABELS])), test_share=0.25, seed=1),
+        )
 
     return parse
 
 
-def keep(folder: Path, reviews: list[Review]) -> None:
+def keep(folder: Path, reviews: Iterable[Review]) -> None:
     """Write the reviews, as the stage that reads them does."""
     write_corpus(folder / "corpus.parquet", reviews)
 

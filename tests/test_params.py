@@ -45,7 +45,12 @@ BROKEN = [
     ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
     ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
     ("[attention, max]", "max", "model.pooling must be a valid list; got 'max'"),
-    ("[neg, pos]", "[pos, pos]", "download.custom: labels must be two different names; got pos, pos"),
+    ("[neg, pos]", "[neg]", "download.custom.labels: must be two labels, such as [neg, pos] or {neg: [1, 2], pos: "),
+    ("[neg, pos]", "{neg: [1], pos: []}", "download.custom.labels: must be two labels, such as [neg, pos] or {neg: "),
+    ("[neg, pos]", "[neg, 1.5]", "download.custom.labels: must be two labels, "),
+    ("[neg, pos]", "{neg: [1], pos: [2, '1']}", "download.custom.labels: must be spelt differently; got 1, 2, 1"),
+    ("encoding: null", "encoding: klingon", "download.custom.encoding: must be an encoding that Python knows"),
+    ("[neg, pos]", "[pos, pos]", "download.custom.labels: must be spelt differently; got pos, pos"),
     (
         "label_column: label",
         "label_column: text",
@@ -81,7 +86,6 @@ BROKEN = [
     ("cell: lstm", "cell: -_", "a value does not fit its type: ValueError"),
     ("cell: lstm", "cell: !!omap [{a: 1}, {a: 2}]", "a value does not fit its type: AssertionError()"),
     ("cell: lstm", f"cell: {'x' * 2000}", "got 'xxxx"),
-    ("labels: [neg, pos]", "labels: [no, 010]", "download.custom.labels[1] must be a valid string; got 10"),
     ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must have at most 65,536 bytes; is it the right file?"),
     (
         "evaluate:",

@@ -369,9 +369,9 @@ def test_ones_own_reviews_by_path(tmp_path: Path) -> None:
 
 
 def test_the_example_of_ones_own_reviews_is_read() -> None:
-    from sentiment.corpora.custom import Columns, read_custom
+    from sentiment.corpora.custom import Columns, Labels, Source, read_custom
 
-    reviews = read_custom(
-        ROOT / "examples" / "reviews.csv", Columns("text", "label", None, None), ("neg", "pos"), 0.2, 7
-    )
+    path = str(ROOT / "examples" / "reviews.csv")
+    source = Source(path, Columns("text", "label", None, None), Labels([["neg"], ["pos"]]))
+    reviews = list(read_custom(source, 0.2, 7))
     assert {review.label for review in reviews if review.split == "test"} == {0, 1}

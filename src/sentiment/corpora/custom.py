@@ -1,123 +1,208 @@
-"""Read a user's own labelled text from a CSV, JSONL or Parquet file, or from a folder `split/label/*.txt`."""
+"""A user's own labelled text: one file or several of the kinds that `files` reads, or a folder of texts.
 
-import csv
+A label or a split that no column gives is said by where a text lies:
+
+    split/label/*.txt     one text a file; split is train, test or unsup, and so may be the label, as in IMDb's archive
+    label/*.txt           one text a file
+    label.txt, *.label    one text a line
+    train*.csv, test*.csv tables of each split
+"""
+
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
-from sentiment.corpora.reviews import Review, reading_parquet
+from sentiment.corpora.files import GUESSED, READERS, Dialect, Row, kind_of, read_rows, read_whole
+from sentiment.corpora.reviews import SPLITS, Review, check_review
 from sentiment.corpora.splitting import hold_out, keys_of, report_share
 from sentiment.errors import InputError, abbreviated
-from sentiment.storage.outputs import first_repeated, parse_json
 
-BATCH_ROWS = 256  # bounds memory while reading Parquet
-
-Row = tuple[str, dict[str, object]]  # location for error messages, and values by column name
+SHOWN = 5  # labels in a message
+MAX_FILES_EXAMINED = 10_000  # bounds the time to describe a folder with a wrong layout
+WHOLE = "whole"  # the kind of a file that is one text
+LAYOUT = (
+    "a folder must contain tables (.csv, .jsonl, .parquet), or texts named split/label/*.txt, for example "
+    "train/pos/1.txt, or label/*.txt"
+)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns in the user's file; None for a column that the file does not have."""
+    """The columns of the user's files, by name or by number from 1; None for one that the files do not have."""
 
-    text: str
-    label: str
-    split: str | None
-    group: str | None
-
-
-# Separators other than the comma that are common in exported files, and their names in the error message.
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
-# Explanations of the csv module's error messages, by a part of the message.
-CSV_CAUSES = {
-    "expected after": "a closing quote must be followed directly by a comma; write a quote inside a text twice",
-    "unexpected end": "a quote is opened and never closed",
-    "new-line character": "its lines end with CR alone; save it with LF or CRLF line endings",
-}
-
-# How to convert a file of an unsupported format, by suffix.
-CONVERSIONS = {
-    **dict.fromkeys((".tsv", ".tab"), "save it with commas as separators, as .csv"),
-    **dict.fromkeys((".xls", ".xlsx", ".ods"), "save it as .csv, in UTF-8"),
-    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst", ".tgz", ".tar"), "unpack it"),
-    ".json": "write one object per line, as .jsonl",
-    ".ndjson": "rename it to .jsonl",
-}
-
-FOLDER_LAYOUT = "a folder must contain files named split/label/*.txt, for example train/pos/1.txt"
-MAX_FILES_EXAMINED = 10_000  # bounds the time to describe a folder with a wrong layout
-FOLDER_COLUMNS = Columns(text="text", label="label", split="split", group=None)
+    text: str | int
+    label: str | int
+    split: str | int | None
+    group: str | int | None
 
 
-def read_custom(path: Path, columns: Columns, labels: tuple[str, str], test_share: float, seed: int) -> list[Review]:
-    """Read the reviews of a file or folder in its order; `labels` are the names of the negative and the positive label.
+SAID_BY_PLACE = Columns("text", "label", None, None)
 
-    Without a split column, `splitting.hold_out` draws `test_share` of the reviews for test, using `seed`.
+
+@dataclass(frozen=True)
+class Labels:
+    """What stands in the user's files for each label."""
+
+    spellings: Sequence[Sequence[str]]  # of the negative label, of the positive label
+    leave_out: bool = False  # whether rows with other labels are left out and counted, instead of refused
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Return the number of each label: 0 negative, 1 positive."""
+        return {spelling: number for number, spellings in enumerate(self.spellings) for spelling in spellings}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The user's files, and how to read them."""
+
+    path: str  # a file or a folder
+    columns: Columns
+    labels: Labels
+    dialect: Dialect = GUESSED
+    pattern: str | None = None  # which files of a folder to read, such as part-*.csv; None for all
+    drop_unusable: bool = False  # whether rows that cannot be used are left out and counted, instead of refused
+
+
+class Part(NamedTuple):
+    """One of the user's files."""
+
+    path: Path
+    kind: str  # a key of files.READERS, or WHOLE
+    says: dict[str, object]  # the values of columns that its place gives
+
+
+def read_custom(source: Source, test_share: float, seed: int) -> Iterator[Review]:
+    """Yield the reviews of the user's files in their order; print what is guessed, drawn and left out.
+
+    If neither a column nor the place of a file gives the split, `splitting.hold_out` draws `test_share` of the reviews
+    for test, using `seed`; the files are then read twice.
 
     Raises InputError for an unreadable file, a missing column, a text that is not a string, a label that is not in
-    `labels`, and a test share that cannot be drawn.
+    `source.labels`, and a test share that cannot be drawn.
     """
     try:
-        if path.is_dir():
-            rows, columns = _folder_rows(path), FOLDER_COLUMNS
-        else:
-            rows = _reader(path)(path)
-        reviews = [_review(number, where, row, columns, labels) for number, (where, row) in enumerate(rows)]
+        parts, columns = find_parts(source)
+        source = replace(source, columns=columns)
+        if columns.split is not None:
+            yield from read_parts(source, parts, print)
+            return
+        in_test = _draw_test(source, parts, test_share, seed)
+        for review, test in zip(read_parts(source, parts, _be_silent), in_test, strict=True):
+            yield review._replace(split="test" if test else "train")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror} (download.custom.path)") from error
-    if not reviews:
-        raise InputError(f"{path}: holds no reviews (download.custom.path)")
-    return reviews if columns.split else _draw_test(path, reviews, test_share, seed)
+        raise InputError(f"{source.path}: cannot be read: {error.strerror} (download.custom.path)") from error
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Row]]:
-    """Return the reader for the file's suffix; raise InputError for a missing file or an unsupported suffix."""
-    if not path.exists():
-        hint = "; ~ is not expanded; write the full path" if path.parts[0].startswith("~") else ""
-        raise InputError(f"{path}: does not exist; set download.custom.path to your file or folder{hint}")
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        hint = f"; {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
+def _be_silent(message: str) -> None:
+    """Do not say again what the first reading said."""
+
+
+def _draw_test(source: Source, parts: list[Part], share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which reviews are drawn for test, (N,)."""
+    labels: list[int] = []
+    groups: list[str | None] = []
+
+    def texts() -> Iterator[str]:
+        for review in read_parts(source, parts, print):
+            assert review.label is not None
+            labels.append(review.label)
+            groups.append(review.group)
+            yield review.text
+
+    ties = {"text": keys_of(texts()), "group": keys_of(groups)}
+    numbers = np.array(labels, dtype=np.int8)
+    if len(np.unique(numbers)) < 2:
         raise InputError(
-            f"{path}: must be a folder or a file of type {', '.join(READERS)} (download.custom.path){hint}"
+            f"{source.path}: all reviews have the same label; both labels are needed (download.custom.labels)"
         )
-    return READERS[suffix]
+    in_test = hold_out(numbers, list(ties.values()), share, seed)
+    try:
+        report_share(in_test, numbers, ties, share, "test")
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from error
+    return in_test
 
 
-def _review(number: int, where: str, row: dict[str, object], columns: Columns, labels: tuple[str, str]) -> Review:
-    for key, name in vars(columns).items():
-        if name is not None and name not in row:
-            raise InputError(
-                f"{where}: has no column {name!r} (download.custom.{key}_column); "
-                f"its columns are {', '.join(map(repr, row))}"
-            )
-        if name is not None and isinstance(row[name], Mapping | list):
-            raise InputError(f"{where}: {name} must be a single value; got {abbreviated(row[name])}")
-    text = row[columns.text]
+def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) -> Iterator[Review]:
+    """Yield the reviews of all files, and say what was left out."""
+    numbers = source.labels.numbers
+    others: Counter[str] = Counter()
+    unusable = read = kept = 0
+    first_error = ""
+    for part in parts:
+        for row in _rows(part, source, say):
+            read += 1
+            try:
+                review = _review(kept, row, source.columns, numbers, source.labels.leave_out)
+                if isinstance(review, Review):
+                    check_review(review)
+            except InputError as error:
+                if not source.drop_unusable:
+                    raise
+                unusable += 1
+                first_error = first_error or str(error)
+                continue
+            if isinstance(review, Review):
+                kept += 1
+                yield review
+            else:
+                others[review] += 1
+    if others:
+        counts = ", ".join(f"{abbreviated(label)} ({count:,})" for label, count in others.most_common(SHOWN))
+        say(f"{source.path}: left out {others.total():,} of {read:,} rows, which have other labels: {counts}")
+    if unusable:
+        say(f"{source.path}: left out {unusable:,} of {read:,} rows, which cannot be used; the first: {first_error}")
+    if not kept:
+        raise InputError(f"{source.path}: holds no reviews (download.custom.path)")
+
+
+def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Row]:
+    """Yield the rows of a file, with what its place says."""
+    if part.kind == WHOLE:
+        rows = read_whole(part.path, source.dialect)
+    else:
+        needed = [each for each in astuple(source.columns) if each is not None and each not in part.says]
+        rows = read_rows(part.path, needed, source.dialect, part.kind, say)
+    if part.says:
+        rows = (row._replace(values={**row.values, **part.says}) for row in rows)
+    yield from rows
+
+
+def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], leave_out: bool) -> Review | str:
+    """Return the review in a row, or its label where that is one to leave out."""
+    where = row.where
+    if row.problem is not None:
+        raise InputError(f"{where}: {row.problem}")
+    text, label, split, group = (
+        None if column is None else _value(row, key, column) for key, column in vars(columns).items()
+    )
     if not isinstance(text, str):
         raise InputError(f"{where}: {columns.text} must be a string; got {abbreviated(text)}")
-    split = "train" if columns.split is None else str(row[columns.split])
-    label = row[columns.label]
     name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
     if label in (None, "") or split == "unsup":
+        if columns.split is None:
+            raise InputError(f"{where}: has no label; without a split column every review needs a label")
         value = None
-    elif name in labels:
-        value = labels.index(name)
+    elif name in numbers:
+        value = numbers[name]
+    elif leave_out:
+        return name
     else:
         raise InputError(
-            f"{where}: {columns.label} must be one of {', '.join(labels)}; got {abbreviated(name)} "
-            f"(download.custom.labels){_layout_hint(name) if columns is FOLDER_COLUMNS else ''}"
+            f"{where}: {columns.label} must be one of {', '.join(numbers)}; got {abbreviated(name)} "
+            "(download.custom.labels)"
         )
-    group = None if columns.group is None else row[columns.group]
     return Review(
         id=f"{number:08d}",
-        split=split,
+        split="train" if columns.split is None else str(split),
         label=value,
         rating=None,
         group=None if group in (None, "") else str(group),
@@ -126,132 +211,83 @@ def _review(number: int, where: str, row: dict[str, object], columns: Columns, l
     )
 
 
-def _draw_test(path: Path, reviews: list[Review], share: float, seed: int) -> list[Review]:
-    for review in reviews:
-        if review.label is None:
-            raise InputError(f"{review.where}: has no label; without a split column every review needs a label")
-    labels = np.array([review.label for review in reviews], dtype=np.int8)
-    if len(np.unique(labels)) < 2:
-        raise InputError(f"{path}: all reviews have the same label; both labels are needed (download.custom.labels)")
-    ties = {"text": keys_of(review.text for review in reviews), "group": keys_of(review.group for review in reviews)}
-    in_test = hold_out(labels, list(ties.values()), share, seed)
-    try:
-        report_share(in_test, labels, ties, share, "test")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return [review._replace(split="test" if test else "train") for review, test in zip(reviews, in_test, strict=True)]
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    _check_separator(path)
-    csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some reviews
-    lines = csv.reader((line for _, line in _lines(path)), strict=True)
-    filled = (values for values in lines if any(map(str.strip, values)))  # spreadsheets write blank lines and ",,"
-    try:
-        header = next(filled, [])
-        # Columns without a name cannot be selected, so several of them do no harm.
-        _check_names(f"{path}:{lines.line_num}", filter(None, header))
-        for values in filled:
-            where = f"{path}:{lines.line_num}"
-            if len(values) != len(header):
-                raise InputError(
-                    f"{where}: must have {len(header)} columns, like the header; got {len(values)}; "
-                    "put double quotes around a text that contains commas"
-                )
-            yield where, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        cause = next((cause for part, cause in CSV_CAUSES.items() if part in str(error)), str(error))
-        raise InputError(f"{path}:{lines.line_num}: is not valid CSV: {cause} (download.custom.path)") from error
-
-
-def _check_separator(path: Path) -> None:
-    where, header = next(((where, line.strip()) for where, line in _lines(path) if line.strip()), ("", ""))
-    for separator, separators in SEPARATORS.items():
-        if separator in header and "," not in header:
-            raise InputError(
-                f"{where}: has a single column, named {abbreviated(header)}; if {separators} separate its columns, "
-                "save it with commas (download.custom.path)"
-            )
-
-
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    for where, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = parse_json(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: is not valid JSON: {error}; each line must be one JSON object") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: each line must be a JSON object; got {line.strip()[:40]!r}")
-        yield where, row
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    number = 0
-    with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
-        _check_names(f"{path}", file.schema_arrow.names)
-        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
-
-
-def _check_names(where: str, names: Iterable[str]) -> None:
-    if (name := first_repeated(names)) is not None:
-        raise InputError(f"{where}: has two columns named {abbreviated(name)}; remove or rename one")
-
-
-def _folder_rows(path: Path) -> Iterator[Row]:
-    files = sorted(path.glob("*/*/*.txt"), key=lambda file: file.relative_to(path).as_posix())
-    if not files:
-        raise InputError(f"{path}: {FOLDER_LAYOUT}; {_describe_layout(path)} (download.custom.path)")
-    for file in files:
-        text = "".join(line for _, line in _lines(file))
-        yield str(file), {"split": file.parts[-3], "label": file.parts[-2], "text": text}
-
-
-def _describe_layout(path: Path) -> str:
-    """Describe the layout of a folder that has no `split/label/*.txt`, and how to fix it."""
-    files = [file.relative_to(path) for file in islice(path.rglob("*"), MAX_FILES_EXAMINED) if file.is_file()]
-    shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
-    if not shown:
-        return "found no files"
-    (depth, suffix), count = Counter((len(file.parts), file.suffix) for file in shown).most_common(1)[0]
-    example = min(file for file in shown if (len(file.parts), file.suffix) == (depth, suffix))
-    found = f"found {count:,} like {example}"
-    if suffix.lower() in READERS:
-        return f"{found}; put all rows into one file and use its path"
-    if (depth, suffix) == (2, ".txt"):
-        return f"{found}; move the label folders into a folder named train, and some of the texts into test"
-    return found
-
-
-def _layout_hint(label: str) -> str:
-    """Advise what to do about a folder in the place of a label whose name is not a label."""
-    if label == "unsup":
-        return (
-            f"; {FOLDER_LAYOUT}, and unsup is a split; move this folder to unsup/unsup or, for IMDb itself, "
-            "set download.corpus to imdb"
+def _value(row: Row, key: str, column: str | int) -> object:
+    """Return the value of a column; `key` says which in messages."""
+    if isinstance(column, int) and column <= len(row.values):
+        column = list(row.values)[column - 1]
+    if column not in row.values:
+        raise InputError(
+            f"{row.where}: has no column {column!r} (download.custom.{key}_column); "
+            f"its columns are {', '.join(map(repr, row.values))}"
         )
-    return f"; {FOLDER_LAYOUT}"
+    value = row.values[column]
+    if isinstance(value, dict | list):
+        raise InputError(f"{row.where}: {column} must be a single value; got {abbreviated(value)}")
+    return value
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the location and text of each line, with its line ending but without a byte order mark."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            try:
-                yield where, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{where}: is not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
-                ) from error
+def find_parts(source: Source) -> tuple[list[Part], Columns]:
+    """Return the user's files in order, and the columns that they have, those included that their places give.
+
+    Raises InputError where there is nothing to read.
+    """
+    path = Path(source.path)
+    labels = source.labels.numbers
+    if not path.exists():
+        hint = "; ~ is not expanded; write the full path" if path.parts[0].startswith("~") else ""
+        raise InputError(f"{path}: does not exist; set download.custom.path to your file or folder{hint}")
+    if not path.is_dir():
+        return _tables([path], source.columns)
+    files = sorted((file for file in path.rglob("*") if _is_shown(file, path)), key=lambda each: each.as_posix())
+    if source.pattern is not None:
+        files = [file for file in files if file.match(source.pattern)]
+        if not files:
+            raise InputError(f"{path}: holds no file like {source.pattern} (download.custom.pattern)")
+    by_depth = {depth: [each for each in files if len(each.relative_to(path).parts) == depth] for depth in (1, 2, 3)}
+    texts = {depth: [each for each in found if each.suffix == ".txt"] for depth, found in by_depth.items()}
+    if texts[3] and all(each.parts[-3] in SPLITS for each in texts[3]):
+        parts = [Part(each, WHOLE, _said_by_folders(each)) for each in texts[3]]
+        return parts, replace(SAID_BY_PLACE, split="split")
+    if texts[2] and all(each.parts[-2] in labels for each in texts[2]):
+        return [Part(each, WHOLE, {"label": each.parts[-2]}) for each in texts[2]], SAID_BY_PLACE
+    of_label = [(each, name) for each in by_depth[1] for name in (each.stem, each.suffix[1:]) if name in labels]
+    if of_label:
+        return [Part(each, ".txt", {"label": name}) for each, name in of_label], SAID_BY_PLACE
+    tables = [each for each in files if kind_of(each) in READERS and each.suffix != ".txt"]
+    if not tables:
+        raise InputError(f"{path}: {LAYOUT}; {_describe(path, files)} (download.custom.path)")
+    return _tables(tables, source.columns)
 
 
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".csv": _csv_rows,
-    ".jsonl": _jsonl_rows,
-    ".parquet": _parquet_rows,
-}
+def _tables(files: list[Path], columns: Columns) -> tuple[list[Part], Columns]:
+    """Return files of rows; where the name of each begins with a split, that is the split of its rows."""
+    if columns.split is None and len(files) > 1:
+        splits = [next((split for split in SPLITS if file.name.lower().startswith(split)), None) for file in files]
+        if None not in splits and len(set(splits)) > 1:
+            parts = [Part(file, kind_of(file), {"split": split}) for file, split in zip(files, splits, strict=True)]
+            return parts, replace(_columns_of(files, columns), split="split")
+    return [Part(file, kind_of(file), {}) for file in files], _columns_of(files, columns)
+
+
+def _columns_of(files: list[Path], columns: Columns) -> Columns:
+    """Return the columns of files of rows, which have their own names in fastText's format."""
+    return SAID_BY_PLACE if all(kind_of(file) == ".txt" for file in files) else columns
+
+
+def _said_by_folders(file: Path) -> dict[str, object]:
+    split, label = file.parts[-3:-1]
+    return {"split": "unsup", "label": None} if label == "unsup" else {"split": split, "label": label}
+
+
+def _is_shown(file: Path, folder: Path) -> bool:
+    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _describe(path: Path, files: list[Path]) -> str:
+    """Describe the files of a folder in which nothing can be read."""
+    if not files:
+        return "found no files"
+    kinds = Counter((len(file.parts), file.suffix) for file in islice(files, MAX_FILES_EXAMINED))
+    kind, count = kinds.most_common(1)[0]
+    example = next(file for file in files if (len(file.parts), file.suffix) == kind)
+    return f"found {count:,} like {example.relative_to(path)}"

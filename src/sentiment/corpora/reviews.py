@@ -62,7 +62,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
     ):
         batch: list[Review] = []
         for review in reviews:
-            _check(review)
+            check_review(review)
             if review.id in seen:
                 raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own id")
             seen.add(review.id)
@@ -118,7 +118,8 @@ def reading_parquet(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path}: is not {what}: {error}") from error
 
 
-def _check(review: Review) -> None:
+def check_review(review: Review) -> None:
+    """Raise InputError for an unknown split, a missing or unexpected label, and a text that is none."""
     if review.split not in SPLITS:
         raise InputError(
             f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {abbreviated(review.split)}"
