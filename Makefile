@@ -55,8 +55,8 @@ endif
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
 
-serve: $(BIN)/.serve  ## Serve the model on this machine: a page, and scores over HTTP, at http://127.0.0.1:8000
-	@$(BIN)/python -m stages.serve
+serve: $(BIN)/.serve  ## Serve the model on this machine: a page, and scores over HTTP, at port 8000 or ARGS="--port 8001"
+	@$(BIN)/python -m stages.serve $(ARGS)
 
 export: $(BIN)/.export  ## Write the model as ONNX to export/, with a script that scores without PyTorch
 	@$(BIN)/python -m stages.export

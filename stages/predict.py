@@ -4,39 +4,41 @@ python -m stages.predict reviews.csv --output scored.parquet
 python -m stages.predict --text "A film to forget." --text "I laughed, and then I cried."
 python -m stages.predict < texts.txt
 
-A FILE is a CSV, TSV, JSONL or Parquet file with a column of texts (--text-column), or a .txt file with one text a line;
-all but Parquet may be gzipped, and all are in UTF-8. A folder stands for all such files in it, and - for the lines of
-standard input. With --output, each row gives a row of a file in one of these formats: its id (--id-column, or else the
-number of the row), the label, and the probability of each class. Without --output, each text gives a line: the
-probability that the text is positive, the label, and the text.
+A FILE is a CSV, TSV, JSON, JSONL or Parquet file with a column of texts (--text-column), or a .txt file with a text a
+line; all but Parquet may be packed (.gz, .zip, .zst). Encoding and delimiter are guessed unless they are given. A
+folder stands for all such files in it, and - for standard input, a text a line. With --output, each row gives a row of
+a .csv, .tsv, .jsonl or .parquet file: its id (--id-column, or else the number of the row), the label, and the
+probability of each class. Without --output, each text gives a line: the probability that the text is positive, the
+label, and the text.
 
-A text that is missing, blank or not UTF-8 gets no label and no probability; the last message says how many there are.
-An output file appears once it is whole: after an interruption, run the same command again.
+A text that is missing or blank and a row that cannot be read get no label and no probability; the last message says how
+many there are. An output file appears once it is whole; a run that was interrupted starts from the beginning.
 
 With --engine ray, as many processes as --workers says score the texts, on this machine or on the Ray cluster at
 RAY_ADDRESS; the output is the same.
 """
 
+import codecs
 import itertools
 import os
 import re
 import signal
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.errors import InputError
-from stages.paths import MODEL
+from stages.paths import PACKAGE
 from stages.run import one_line_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sentiment.scoring.tables import Source
+    from sentiment.scoring.tables import Row, Source
 
     Write = Callable[[pa.RecordBatch], None]  # takes a batch of scores
 
@@ -80,9 +82,18 @@ def parse(arguments: list[str]) -> Namespace:
     add("--text-column", default="text", metavar="NAME", help="the column of texts (%(default)s)")
     add("--id-column", metavar="NAME", help="the column of ids (the id is the number of the row)")
     add("--output", type=Path, metavar="FILE", help="the file to write: .csv, .tsv, .jsonl or .parquet (print lines)")
-    add("--model", type=Path, default=MODEL, metavar="FOLDER", help="the model's folder (%(default)s)")
+    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (%(default)s)")
     add("--threshold", type=float, default=0.5, metavar="P", help="probability above which a text is positive (0.5)")
     add("--top", type=int, default=0, metavar="K", help="how many of the words that weighed most to add (0)")
+    add("--delimiter", metavar="CHARACTER", help="the character between two fields of a CSV file (guessed)")
+    add("--encoding", metavar="NAME", help="the encoding of text files, such as utf-8 or windows-1252 (guessed)")
+    add("--quotes", action=BooleanOptionalAction, help="whether double quotes enclose fields of a CSV file (guessed)")
+    add(
+        "--header",
+        action=BooleanOptionalAction,
+        default=True,
+        help="whether the first row names the columns; else 1, 2",
+    )
     add("--engine", choices=["local", "ray"], default="local", help="ray: in many processes or machines (%(default)s)")
     add("--workers", type=int, metavar="N", help="how many processes for --engine ray (one for each core)")
     options = parser.parse_args(arguments)
@@ -91,11 +102,23 @@ def parse(arguments: list[str]) -> Namespace:
         raise InputError(f"--threshold must be between 0 and 1; got {options.threshold}")
     if options.top < 0:
         raise InputError(f"--top must be 0 or more; got {options.top}")
+    if options.delimiter is not None and len(options.delimiter) != 1:
+        raise InputError(f"--delimiter must be one character; got {options.delimiter!r}")
+    if options.encoding is not None and not is_encoding(options.encoding):
+        raise InputError(f"--encoding must be one that Python knows, such as windows-1252; got {options.encoding}")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers must be 1 or more; got {options.workers}")
     if options.workers is not None and options.engine != "ray":
         raise InputError("--workers is for --engine ray")
     return options
+
+
+def is_encoding(name: str) -> bool:
+    """Return whether Python knows an encoding."""
+    try:
+        return codecs.lookup(name) is not None
+    except LookupError:
+        return False
 
 
 def find_paths(options: Namespace) -> list[Path]:
@@ -121,27 +144,38 @@ def size_of(path: Path) -> int:
 
 def make_sources(paths: list[Path], options: Namespace) -> "list[Source]":
     """Return the files with all that reading them takes."""
+    from sentiment.corpora.files import Dialect
     from sentiment.scoring.tables import Source
 
+    dialect = Dialect(options.delimiter, options.encoding, options.quotes, options.header, prefix="--")
+    is_one_of_several = len(paths) + bool(options.texts) > 1
     offsets = [0, *itertools.accumulate(map(size_of, paths))]
     return [
-        Source(path, options.text_column, options.id_column, f"{path}:" if len(paths) > 1 else "", offset)
+        Source(path, options.text_column, options.id_column, f"{path}:" if is_one_of_several else "", dialect, offset)
         for path, offset in zip(paths, offsets, strict=False)
     ]
 
 
 def read(paths: list[Path], options: Namespace) -> "Iterator[pa.RecordBatch]":
     """Yield the texts on the command line, then those of the files."""
-    from sentiment.scoring.tables import Row, gather, read_lines, read_texts
+    from sentiment.scoring.tables import gather, read_lines, read_texts
 
-    # Python decodes arguments as the locale says; bytes that are not UTF-8 become surrogates, which `gather` finds.
-    texts = (os.fsencode(text).decode("utf-8", "surrogateescape") for text in options.texts)
-    yield from gather("--text", (Row(None, text) for text in texts))
+    yield from gather(map(read_argument, options.texts), prefix="--text:" if paths else "")
     for source in make_sources(paths, options):
         if source.path == STANDARD_INPUT:
-            yield from gather("standard input", read_lines(sys.stdin.buffer))
+            yield from gather(read_lines("standard input", sys.stdin.buffer), source.prefix)
         else:
             yield from read_texts(source)
+
+
+def read_argument(text: str) -> "Row":
+    """Return a text from the command line, which Python has decoded as the locale says."""
+    from sentiment.scoring.tables import Row
+
+    try:
+        return Row(None, os.fsencode(text).decode())
+    except UnicodeDecodeError:
+        return Row(None, None, "--text: is not UTF-8")
 
 
 def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> str:
@@ -164,11 +198,12 @@ def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> st
             bar.update(batch["position"][-1].as_py() - bar.n)
     seconds = time.monotonic() - start
     message = f"{rows:,} {'row' if rows == 1 else 'rows'} in {seconds:.1f} s, {rows / seconds:,.0f} a second; "
-    message += f"{unscored:,} without a score: missing, blank or not UTF-8" if unscored else "all have a score"
-    message += f"; the first that could not be read: {problem}" if problem else ""
+    message += f"{unscored:,} without a score: missing, blank or unreadable" if unscored else "all have a score"
+    first = f"; the first that could not be read: {problem}" if problem else ""
     if unscored == rows:
-        raise InputError(message if rows else "the input has no rows; nothing was scored")
-    return message
+        what = f"of {rows:,} rows none has a text{first}" if rows else "the input has no rows"
+        raise InputError(f"{what}; no output was written")
+    return message + first
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
         kept = ", ".join(str(path) for path in [*resume_folder().glob("*/*.state"), *DOWNLOADS.glob("*.part")])
-        how = f"resume from {kept}" if kept else "start this stage again"
+        how = f"resume from {kept}" if kept else "start again"
         print(f"stopped; run the same command to {how}", file=sys.stderr)
         sys.exit(130)  # the exit status that shells report for Ctrl-C
 

@@ -7,6 +7,9 @@ python -m stages.serve --model classifier --host 127.0.0.1 --port 8000
     GET /            a page on which to type a text
 """
 
+import contextlib
+import errno
+import socket
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -47,15 +50,24 @@ def main(arguments: list[str]) -> None:
     app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
     config = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
         access_log=False,
         limit_concurrency=CONNECTIONS,
         log_level="info",
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run()
+    with listen(options.host, options.port) as listener, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise InputError if that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:  # an unknown name, another machine's address, a port in use
+        cause = "is in use; name another (--port)" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
+        raise InputError(f"port {port} of {host} {cause}") from error
 
 
 def failing_examples(scorer: "Scorer", path: Path) -> "list[Example]":

@@ -59,7 +59,7 @@ def test_the_script_needs_neither_torch_nor_the_library(exported: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, str(exported / "score.py")]
     arguments = subprocess.run([*command, "good", "bad"], capture_output=True, text=True, check=True)
     lines = subprocess.run(command, input="good\nbad\n", capture_output=True, text=True, check=True)
-    assert [line[6:] for line in arguments.stdout.splitlines()] == ["  good", "  bad"]
+    assert [line.split()[2] for line in arguments.stdout.splitlines()] == ["good", "bad"]
     assert lines.stdout == arguments.stdout
 
 

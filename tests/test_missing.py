@@ -110,9 +110,10 @@ def test_what_an_earlier_stage_writes_is_asked_for_in_the_same_words(folder: Pat
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
 @pytest.mark.parametrize("user", ["evaluate", "predict"])
 def test_a_model_without_one_of_its_files_is_asked_for_in_the_same_words(folder: Path, user: str, name: str) -> None:
-    with without(folder / "model" / name):
+    model = "classifier" if user == "predict" else "model"
+    with without(folder / model / name):
         line = said(lambda: main(["--text", "Fine."]) if user == "predict" else script(user)(read_params()))
-    assert line == f"error: model/{name}: does not exist{ADVICE}"
+    assert line == f"error: {model}/{name}: does not exist{ADVICE}"
 
 
 def test_a_model_that_is_somewhere_else_is_not_blamed_on_a_stage(folder: Path) -> None:

@@ -95,15 +95,15 @@ def test_scores_go_to_a_file_with_the_ids_of_the_rows(
     options = ["--model", model, "--text-column", "body", "--id-column", "key"]
     main([*options, str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.jsonl"), "--top", "2"])
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in found] == ["a", "b", "c", "4"]
+    assert [row["id"] for row in found] == ["a", "b", "c", None]
     assert [row["label"] is None for row in found] == [False, True, False, True]
     assert len(found[0]["words"].split(", ")) == 2
     assert found[1]["words"] is None
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("4 rows in ")
-    assert "2 without a score: missing, blank or not UTF-8; the first that could not be read: " in printed.err
-    assert printed.err.endswith("in.csv: row 4: must have 2 columns, like the header; got 1\n")
+    assert "2 without a score: missing, blank or unreadable; the first that could not be read: " in printed.err
+    assert printed.err.endswith("put double quotes around a text that contains commas\n")
 
 
 def test_ids_of_several_files_begin_with_their_names(model: str, tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_a_text_that_cannot_be_scored_gets_no_number_and_is_counted(
     main(["--model", model])
     printed = capsys.readouterr()
     assert [probability == "-" for probability, _, _ in rows(printed.out)] == [False, True, False]
-    assert "; 1 without a score: missing, blank or not UTF-8" in printed.err
-    with pytest.raises(InputError, match=r"^1 row in .*; 1 without a score"):
+    assert "; 1 without a score: missing, blank or unreadable" in printed.err
+    with pytest.raises(InputError, match=r"^of 1 rows none has a text.*; no output was written$"):
         main(["--model", model, f"--text={os.fsdecode(blank)}"])
 
 
@@ -208,7 +208,7 @@ def run(command: str, model: str, folder: Path, **environment: str) -> subproces
 @pytest.mark.parametrize(
     ("command", "environment", "output", "errors"),
     [
-        (r"predict --text $'caf\xe9'", {}, b"-       -", b"error: 1 row in "),
+        (r"predict --text $'caf\xe9'", {}, b"-       -", b"error: of 1 rows none has a text"),
         (
             r"predict --text $'\xf0\x9f\x98\x80'",
             {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},

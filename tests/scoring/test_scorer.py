@@ -116,3 +116,10 @@ def test_the_package_offers_the_scorer_and_nothing_else() -> None:
     assert sentiment.Scorer is Scorer
     with pytest.raises(AttributeError, match=r"^module 'sentiment' has no attribute 'scorer'$"):
         _ = sentiment.scorer
+
+
+def test_other_arguments_are_refused(model_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^threshold must be from 0 to 1; got 5$"):
+        Scorer(model_folder, threshold=5)
+    with pytest.raises(TypeError, match=r"^must be a pyarrow\.RecordBatch; got Table \(a Table has to_batches\(\)\)$"):
+        Scorer(model_folder)(pa.table({"text": ["good"]}))

@@ -57,6 +57,7 @@ class Dialect:
     encoding: str | None = None  # as Python names it
     quotes: bool | None = None  # whether double quotes enclose fields
     header: bool = True  # whether the first row names the columns; else they are named 1, 2, ...
+    prefix: str = "download.custom."  # of the names above, as messages call them
 
 
 GUESSED = Dialect()
@@ -73,7 +74,8 @@ class Row(NamedTuple):
 def kind_of(path: Path) -> str:
     """Return the suffix that says what a file holds, in lower case: `.csv` for `reviews.csv.gz`."""
     suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in PACKED else suffix
+    inner = Path(path.stem).suffix.lower()
+    return suffix if suffix not in PACKED else inner + suffix if inner == ".parquet" else inner  # packed inside
 
 
 def read_rows(
@@ -82,12 +84,14 @@ def read_rows(
     dialect: Dialect = GUESSED,
     kind: str | None = None,
     say: Callable[[str], None] = print,
+    raw: IO[bytes] | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of a file in order.
 
     `columns`, names or numbers from 1, are those that the file must have, which helps to guess its delimiter. `kind` is
     a key of READERS, by default what the file's suffix says. `say` is called with a message on what was guessed, if it
-    is not what the suffix promises. Raises InputError for a file of another format, a damaged one, and one whose
+    is not what the suffix promises. `raw` is the file itself, opened by a caller who wants to know how much of it has
+    been read; it must be at its start. Raises InputError for a file of another format, a damaged one, and one whose
     columns share a name; OSError where it cannot be read.
     """
     kind = kind or kind_of(path)
@@ -102,16 +106,16 @@ def read_rows(
     known = _complete(path, sample, columns, dialect, NATURAL.get(kind), say)
     encoding = known.encoding or "utf-8"
     # A byte that the encoding does not have becomes a surrogate.
-    with open_unpacked(path) as file, io.TextIOWrapper(file, encoding, "surrogateescape", newline="") as lines:
+    with open_unpacked(path, raw) as file, io.TextIOWrapper(file, encoding, "surrogateescape", newline="") as lines:
         try:
             for row in READERS[kind](path, lines, known):
                 byte = next(filter(None, map(_undecoded, row.values.values())), None)
                 if byte is not None:
-                    problem = f"holds the byte {byte}, which is not {_shown(encoding)} (download.custom.encoding)"
+                    problem = f"holds the byte {byte}, which is not {_shown(encoding)} ({dialect.prefix}encoding)"
                     row = Row(row.where, {}, problem)
                 yield row
         except UnicodeError as error:
-            raise InputError(f"{path}: is not {_shown(encoding)}: {error} (download.custom.encoding)") from error
+            raise InputError(f"{path}: is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)") from error
 
 
 def read_whole(path: Path, dialect: Dialect = GUESSED) -> Iterator[Row]:
@@ -121,16 +125,19 @@ def read_whole(path: Path, dialect: Dialect = GUESSED) -> Iterator[Row]:
     try:
         yield Row(str(path), {"text": content.decode(encoding)})
     except UnicodeError as error:
-        yield Row(str(path), {}, f"is not {_shown(encoding)}: {error} (download.custom.encoding)")
+        yield Row(str(path), {}, f"is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)")
 
 
 @contextmanager
-def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, unpacked; raise InputError where it is damaged or a ZIP archive of many files."""
+def open_unpacked(path: Path, raw: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
+    """Open a file, or take it opened, for reading unpacked bytes.
+
+    Raises InputError where it is damaged, and for a ZIP archive of several files.
+    """
     suffix = path.suffix.lower()
     try:
         with ExitStack() as stack:
-            raw: IO[bytes] = stack.enter_context(path.open("rb"))
+            raw = raw or stack.enter_context(path.open("rb"))
             if suffix == ".gz":
                 yield cast(IO[bytes], stack.enter_context(gzip.open(raw)))
             elif suffix == ".zst":
@@ -164,7 +171,7 @@ def _complete(
     said = []
     encoding = _with_mark(dialect.encoding) if dialect.encoding else _guess_encoding(sample)
     if dialect.encoding is None and encoding != "utf-8-sig":
-        said.append(f"in the encoding {encoding} (download.custom.encoding)")
+        said.append(f"in the encoding {encoding} ({dialect.prefix}encoding)")
     delimiter, quotes = dialect.delimiter, dialect.quotes
     if natural is not None:
         text = io.StringIO(sample.decode(encoding, "replace"), newline="")
@@ -172,11 +179,11 @@ def _complete(
         if delimiter is None:
             delimiter = _guess_delimiter(lines, columns, natural, dialect.header)
             if delimiter != natural:
-                said.append(f"with {DELIMITERS[delimiter]} between fields (download.custom.delimiter)")
+                said.append(f"with {DELIMITERS[delimiter]} between fields ({dialect.prefix}delimiter)")
         if quotes is None:
             quotes = delimiter in QUOTED or _are_quoted(lines, delimiter)
             if not quotes:
-                said.append("without quotes around fields (download.custom.quotes)")
+                said.append(f"without quotes around fields ({dialect.prefix}quotes)")
     if said:
         say(f"{path}: read {', '.join(said)}")
     return Dialect(delimiter, encoding, quotes, dialect.header)
@@ -242,6 +249,8 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
             return
         except csv.Error as error:
             cause = next((cause for part, cause in CSV_CAUSES.items() if part in str(error)), str(error))
+            if names is None and dialect.header:
+                raise InputError(f"{path}:{rows.line_num}: the header is not valid CSV: {cause}") from error
             yield Row(f"{path}:{rows.line_num}", {}, f"is not valid CSV: {cause}")
             continue
         if not any(map(str.strip, values)):  # spreadsheets write blank lines and ",,"

@@ -4,8 +4,8 @@
     python score.py "A film to forget." "I laughed, and then I cried."
     python score.py < texts.txt
 
-Prints a line for each text: the probability that it is positive, and the text. Give --model model.int8.onnx for the
-smaller model.
+Prints a line for each text: the probability that it is positive, the label, and the text; a blank text has neither.
+Give --model model.int8.onnx for the smaller model.
 """
 
 import argparse
@@ -71,9 +71,10 @@ def main(arguments: Sequence[str]) -> Iterator[str]:
         "--model", default="model.onnx", metavar="NAME", help="a file in the script's folder (%(default)s)"
     )
     options = parser.parse_args(arguments)
-    texts = options.texts or [line.rstrip("\n") for line in sys.stdin]
+    texts = options.texts or [line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer]
     for text, (_, positive) in zip(texts, Scorer(name=options.model)(texts), strict=True):
-        yield f"{positive:.4f}  {text}"
+        label = "positive" if positive > 0.5 else "negative"
+        yield f"{positive:.4f}  {label}  {text}" if text.strip() else "-       -"
 
 
 if __name__ == "__main__":

@@ -60,17 +60,22 @@ class Scorer:
     encoded at a time. The files are read on the first call, on a GPU if there is one, and pickling a scorer pickles
     only its settings, so that each process loads a model of its own.
 
-    Raises FileNotFoundError and InputError as `checkpoint.load_checkpoint` does, and InputError for an input without
-    the column or with a column of another type than text.
+    Raises FileNotFoundError and InputError as `checkpoint.load_checkpoint` does, InputError for an input without the
+    column or with a column of another type than text, TypeError for anything but a record batch, and ValueError for a
+    threshold that is not from 0 to 1.
     """
 
     def __init__(self, folder: str | Path, text_column: str = "text", threshold: float = 0.5) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be from 0 to 1; got {threshold}")
         self.folder = Path(folder)
         self.text_column = text_column
         self.threshold = threshold
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score N rows; the docstring of the class is the specification."""
+        if not isinstance(batch, pa.RecordBatch):
+            raise TypeError(f"must be a pyarrow.RecordBatch; got {type(batch).__name__} (a Table has to_batches())")
         parts = [self._score(batch.slice(start, ROWS_AT_ONCE)) for start in range(0, len(batch), ROWS_AT_ONCE)]
         return pa.Table.from_batches(parts, SCHEMA).combine_chunks().to_batches()[0] if parts else _empty()
 

@@ -11,41 +11,34 @@ What is read has the columns of `TEXTS`:
     position: int64     how many bytes of all files had been read when the row's batch was complete
 """
 
-import csv
-import gzip
 import io
 import json
-import zlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from sentiment.corpora.files import GUESSED, NATURAL, PACKED, READERS, Dialect, kind_of, open_unpacked, read_rows
 from sentiment.corpora.reviews import SURROGATE, reading_parquet
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
 
 ROWS, CHARACTERS = 4_096, 1 << 25  # of a batch, at most; they bound memory
 TEXTS = pa.schema({"id": pa.string(), "text": pa.string(), "problem": pa.string(), "position": pa.int64()})
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")  # all but Parquet may be gzipped
-INPUTS = (*OUTPUTS, ".txt")  # .txt: one text a line
-CSV_CAUSES = {
-    "expected after": "a closing quote must be followed by the separator; write a quote inside a text twice",
-    "unexpected end": "a quote is opened and never closed, so all lines from there on are one row",
-}
 
 
 class Row(NamedTuple):
     """A row of a file."""
 
-    id: str | None  # None without a column of ids, where the number of the row is its id
+    id: str | None
     text: str | None
-    problem: str | None = None  # why the row could not be read, in which case there is no text
+    problem: str | None = None  # place and cause, where the row could not be read
 
 
 class Source(NamedTuple):
@@ -55,77 +48,65 @@ class Source(NamedTuple):
     text_column: str
     id_column: str | None = None  # without one, an id is `prefix` and the number of the row, from 1
     prefix: str = ""
+    dialect: Dialect = GUESSED
     offset: int = 0  # bytes of the files before this one
 
 
-@contextmanager
-def reporting_damage(path: Path) -> Iterator[None]:
-    """Turn errors of a damaged gzip file into InputError."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is damaged or truncated: {error}") from error
-
-
-def format_of(path: Path) -> str:
-    """Return the suffix that says how a file is written, in lower case: `.csv` for `reviews.csv.gz`."""
-    is_gzipped = path.suffix.lower() == ".gz"
-    suffix = Path(path.stem).suffix.lower() if is_gzipped else path.suffix.lower()
-    return f"{suffix}.gz" if is_gzipped and suffix == ".parquet" else suffix  # Parquet is compressed inside
-
-
 def find_files(path: Path) -> list[Path]:
-    """Return a file or, for a folder, all files of a known format in it, sorted.
+    """Return a file or, for a folder, all files of a known format in it and in its folders, sorted; no hidden ones.
 
     Raises InputError for a path that does not exist, a file of an unknown format, and a folder without files.
     """
     if not path.exists():
         raise InputError(f"{path}: does not exist")
-    known = ", ".join(INPUTS)
+    known = ", ".join(READERS)
     if not path.is_dir():
-        if format_of(path) not in INPUTS:
-            raise InputError(f"{path}: must be a folder or a file of type {known}, or one of those as .gz")
+        if kind_of(path) not in READERS:
+            raise InputError(
+                f"{path}: must be a folder or a file of type {known}, or one packed as {', '.join(PACKED)}"
+            )
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and format_of(file) in INPUTS)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and kind_of(file) in READERS)
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     if not files:
         raise InputError(f"{path}: holds no files of type {known}")
     return files
 
 
 def read_texts(source: Source) -> Iterator[pa.RecordBatch]:
-    """Yield a file's rows in order, in batches with the columns of TEXTS.
+    """Yield a file's rows in order, in batches with the columns of TEXTS; say on standard error what is guessed.
 
     In a Parquet file, ids and texts keep their types. Raises InputError for a file without the columns and for a
-    damaged Parquet or gzip file.
+    damaged one.
     """
-    path = source.path
-    kind = format_of(path)
+    kind = kind_of(source.path)
     if kind == ".parquet":
         yield from _read_parquet(source)
         return
-    with ExitStack() as stack:
-        raw = stack.enter_context(path.open("rb"))
-        stack.enter_context(reporting_damage(path))
-        file = stack.enter_context(gzip.open(raw)) if path.suffix.lower() == ".gz" else raw
-        if kind == ".txt":
-            rows = read_lines(file)
-        elif kind == ".jsonl":
-            rows = _read_jsonl(source, file)
-        else:
-            rows = _read_csv(source, file)
-        yield from gather(str(path), rows, lambda: source.offset + raw.tell(), source.prefix)
+    size = source.path.stat().st_size
+    with source.path.open("rb") as raw:
+        rows = _read_lines(source, raw) if kind == ".txt" else _read_table(source, raw)
+        prefix = None if source.id_column is not None and kind != ".txt" else source.prefix
+        yield from gather(rows, prefix, lambda: source.offset + (size if raw.closed else raw.tell()))
 
 
-def read_lines(file: Iterable[bytes]) -> Iterator[Row]:
-    """Yield each line as a text."""
-    return (Row(None, line.rstrip("\r\n")) for line in _decode(file))
+def read_lines(name: str, file: Iterable[bytes]) -> Iterator[Row]:
+    """Yield each line of the file called `name`, in UTF-8 and without a byte order mark, as a text."""
+    for number, line in enumerate(file, start=1):
+        try:
+            yield Row(None, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError:
+            yield Row(None, None, f"{name}:{number}: is not UTF-8")
 
 
 def gather(
-    name: str, rows: Iterable[Row], tell: Callable[[], int] = lambda: 0, prefix: str = ""
+    rows: Iterable[Row], prefix: str | None = "", tell: Callable[[], int] = lambda: 0
 ) -> Iterator[pa.RecordBatch]:
-    """Gather rows of the file called `name` into batches with the columns of TEXTS; `tell` returns the position."""
-    gathered: list[tuple[str, str | None, str | None]] = []
+    """Gather rows into batches with the columns of TEXTS; `tell` returns the position.
+
+    An id is `prefix` and the number of the row, from 1; without a prefix, it is the row's own.
+    """
+    gathered: list[tuple[str | None, str | None, str | None]] = []
     characters = 0
 
     def batch() -> pa.RecordBatch:
@@ -133,15 +114,8 @@ def gather(
         return pa.record_batch([ids, texts, problems, [tell()] * len(gathered)], TEXTS)
 
     for number, row in enumerate(rows, start=1):
-        is_text = row.text is not None and not SURROGATE.search(row.text)
-        problem = "is not UTF-8" if row.text is not None and not is_text else row.problem
-        gathered.append(
-            (
-                f"{prefix}{number}" if row.id is None else SURROGATE.sub("\ufffd", row.id),
-                row.text if is_text else None,
-                problem and f"{name}: row {number}: {problem}",
-            )
-        )
+        own = None if row.id is None else SURROGATE.sub("\ufffd", row.id)
+        gathered.append((own if prefix is None else f"{prefix}{number}", row.text, row.problem))
         characters += len(row.text or "")
         if len(gathered) == ROWS or characters > CHARACTERS:
             yield batch()
@@ -150,69 +124,38 @@ def gather(
         yield batch()
 
 
-def _decode(file: Iterable[bytes]) -> Iterator[str]:
-    """Decode lines, without a byte order mark; bytes that are not UTF-8 become surrogates, which `gather` finds."""
-    for number, line in enumerate(file):
-        yield line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
+def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+    with open_unpacked(source.path, raw) as file:
+        yield from read_lines(str(source.path), file)
 
 
-def _read_csv(source: Source, file: Iterable[bytes]) -> Iterator[Row]:
-    path, text_column, id_column, *_ = source
-    csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some texts
-    lines = csv.reader(_decode(file), delimiter=SEPARATORS[format_of(path)], strict=True)
-    try:
-        header = next((values for values in lines if values), [])
-    except csv.Error as error:
-        raise InputError(f"{path}: the header is not valid CSV: {error}") from error
-    _check_columns(source, header)
-    text_place, id_place = header.index(text_column), None if id_column is None else header.index(id_column)
-    while True:
-        try:
-            values = next(lines)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            cause = next((cause for part, cause in CSV_CAUSES.items() if part in str(error)), str(error))
-            yield Row(None, None, f"line {lines.line_num} is not valid CSV: {cause}")
-            continue
-        if not values:  # a blank line
-            continue
-        if len(values) == len(header):
-            yield Row(None if id_place is None else values[id_place], values[text_place])
-        else:
-            yield Row(None, None, f"must have {len(header)} columns, like the header; got {len(values)}")
-
-
-def _read_jsonl(source: Source, file: Iterable[bytes]) -> Iterator[Row]:
-    _, text_column, id_column, *_ = source
+def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+    needed = [column for column in (source.text_column, source.id_column) if column is not None]
+    is_json = kind_of(source.path) not in NATURAL
     seen: dict[str, None] = {}  # all names so far, in order
-    for line in _decode(file):
-        if not line.strip():
+    for row in read_rows(source.path, needed, source.dialect, say=_say, raw=raw):
+        if row.problem is not None:
+            yield Row(None, None, f"{row.where}: {row.problem}")
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Row(None, None, f"is not valid JSON: {error}")
-            continue
-        if not isinstance(row, dict):
-            yield Row(None, None, f"must be a JSON object; got {abbreviated(row)}")
-            continue
-        seen |= dict.fromkeys(row)
-        text, name = row.get(text_column), None if id_column is None else row.get(id_column)
-        problem = (
-            None if text is None or isinstance(text, str) else f"the text must be a string; got {abbreviated(text)}"
-        )
-        yield Row(
-            name if name is None or isinstance(name, str) else json.dumps(name),
-            text if isinstance(text, str) else None,
-            problem,
-        )
+        seen |= dict.fromkeys(row.values)
+        if not is_json:  # each row has the columns of the first
+            _check_columns(source, list(seen))
+        text, key = row.values.get(source.text_column), row.values.get(source.id_column or "")
+        key = key if key is None or isinstance(key, str) else json.dumps(key)
+        if text is None or (isinstance(text, str) and not SURROGATE.search(text)):
+            yield Row(key, text)
+        else:
+            yield Row(key, None, f"{row.where}: the text must be a string; got {abbreviated(text)}")
     if seen:
         _check_columns(source, list(seen))
 
 
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
 def _read_parquet(source: Source) -> Iterator[pa.RecordBatch]:
-    path, text_column, id_column, prefix, offset = source
+    path, text_column, id_column, prefix, _, offset = source
     done = 0
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
         _check_columns(source, file.schema_arrow.names)
@@ -239,21 +182,22 @@ def open_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBa
 
     Raises InputError for an unknown suffix.
     """
-    kind = format_of(path)
-    if kind not in OUTPUTS:
-        raise InputError(f"{path}: must be a file of type {', '.join(OUTPUTS)}, or one of those as .gz (--output)")
+    is_gzipped = path.suffix.lower() == ".gz"
+    kind = kind_of(path) if is_gzipped else path.suffix.lower()
+    if kind not in OUTPUTS or (is_gzipped and kind == ".parquet"):
+        raise InputError(f"{path}: must be a file of type {', '.join(OUTPUTS)}; all but Parquet may be .gz (--output)")
     with ExitStack() as stack:
         partial = stack.enter_context(atomic_output(path))
         if kind == ".parquet":
             yield stack.enter_context(pq.ParquetWriter(partial, schema, compression="zstd")).write_batch
             return
         file: Any = stack.enter_context(pa.OSFile(str(partial), "wb"))
-        if path.suffix.lower() == ".gz":
+        if is_gzipped:
             file = stack.enter_context(pa.CompressedOutputStream(file, "gzip"))
         if kind == ".jsonl":
             yield lambda batch: file.write(_json_lines(batch))
         else:
-            options = pa.csv.WriteOptions(delimiter=SEPARATORS[kind], quoting_style="needed")
+            options = pa.csv.WriteOptions(delimiter=NATURAL[kind], quoting_style="needed")
             yield stack.enter_context(pa.csv.CSVWriter(file, schema, write_options=options)).write_batch
 
 

@@ -60,6 +60,8 @@ class Texts(BaseModel):
     def _has_one(self) -> "Texts":
         if ("text" in self.model_fields_set) == ("texts" in self.model_fields_set):
             raise ValueError("give either text or texts")
+        if "texts" in self.model_fields_set and self.texts is None:
+            raise ValueError("texts must be a list")
         if self.words and self.texts is not None:
             raise ValueError("words need a single text")
         if self.words and len(self.text or "") > MAX_EXPLAINED:
@@ -95,7 +97,12 @@ def create_app(scorer: Scorer, examples: Sequence[Example] = ()) -> FastAPI:
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return _error(422, f"{place}: {first['msg']}" if place else first["msg"])
+        if first["type"] == "json_invalid":
+            return _error(422, f"the body is not JSON: {first['ctx']['error']} at character {place}")
+        if not place and first["type"] in ("missing", "model_attributes_type"):
+            return _error(422, "the body must be a JSON object, sent with Content-Type: application/json")
+        message = first["msg"].removeprefix("Value error, ")
+        return _error(422, f"{place}: {message}" if place else message)
 
     @app.exception_handler(HTTPException)
     async def report(request: Request, error: HTTPException) -> JSONResponse:
