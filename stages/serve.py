@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not 0 <= options.port < 1 << 16:
         raise InputError(f"--port must be between 0 and 65535; got {options.port}")
+    check_address(options.host, options.port)
     import torch
     import uvicorn
 
@@ -50,21 +51,23 @@ def main(arguments: list[str]) -> None:
     app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
     config = uvicorn.Config(
         app,
+        host=options.host,
+        port=options.port,
         access_log=False,
         limit_concurrency=CONNECTIONS,
         log_level="info",
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    with listen(options.host, options.port) as listener, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run([listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raise InputError if that cannot be."""
+def check_address(host: str, port: int) -> None:
+    """Raise InputError if nobody can listen there: uvicorn would name neither the port nor the option."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2_048)
+        socket.create_server((host, port), family=family).close()
     except OSError as error:  # an unknown name, another machine's address, a port in use
         cause = "is in use; name another (--port)" if error.errno == errno.EADDRINUSE else f"cannot be had: {error}"
         raise InputError(f"port {port} of {host} {cause}") from error

@@ -96,3 +96,11 @@ def test_a_server_that_went_away_is_reported(page: Page) -> None:
 def test_a_port_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match=r"^--port must be between 0 and 65535; got 70000$"):
         main(["--port", "70000"])
+
+
+def test_a_port_in_use_is_named_with_the_option(server: str) -> None:
+    port = server.rpartition(":")[2]
+    with pytest.raises(InputError, match=rf"^port {port} of 127\.0\.0\.1 is in use; name another \(--port\)$"):
+        main(["--port", port])
+    with pytest.raises(InputError, match=r"^port 0 of nowhere\.invalid cannot be had: "):
+        main(["--host", "nowhere.invalid", "--port", "0"])

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.corpora.files import GUESSED, READERS, Dialect, Row, kind_of, read_rows, read_whole
+from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
 from sentiment.corpora.reviews import SPLITS, Review, check_review
 from sentiment.corpora.splitting import hold_out, keys_of, report_share
 from sentiment.errors import InputError, abbreviated
@@ -171,6 +171,8 @@ def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Ro
     else:
         needed = [each for each in astuple(source.columns) if each is not None and each not in part.says]
         rows = read_rows(part.path, needed, source.dialect, part.kind, say)
+        if part.kind in NATURAL:  # spreadsheets write rows of nothing
+            rows = (row for row in rows if row.problem or any(str(value).strip() for value in row.values.values()))
     if part.says:
         rows = (row._replace(values={**row.values, **part.says}) for row in rows)
     yield from rows

@@ -253,8 +253,8 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
                 raise InputError(f"{path}:{rows.line_num}: the header is not valid CSV: {cause}") from error
             yield Row(f"{path}:{rows.line_num}", {}, f"is not valid CSV: {cause}")
             continue
-        if not any(map(str.strip, values)):  # spreadsheets write blank lines and ",,"
-            continue
+        if not any(map(str.strip, values)) and (names is None or len(values) != len(names)):
+            continue  # a blank line
         where = f"{path}:{rows.line_num}"
         if names is None:
             names = values if dialect.header else _numbers(values)
