@@ -142,8 +142,8 @@ def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) ->
             read += 1
             try:
                 review = _review(kept, row, source.columns, numbers, source.labels.leave_out)
-                if isinstance(review, Review):
-                    check_review(review)
+                if source.drop_unusable and isinstance(review, Review):
+                    check_review(review)  # else `write_corpus` does
             except InputError as error:
                 if not source.drop_unusable:
                     raise

@@ -137,9 +137,9 @@ def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
         if row.problem is not None:
             yield Row(None, None, f"{row.where}: {row.problem}")
             continue
+        if not is_json and not seen:  # each row has the columns of the first
+            _check_columns(source, list(row.values))
         seen |= dict.fromkeys(row.values)
-        if not is_json:  # each row has the columns of the first
-            _check_columns(source, list(seen))
         text, key = row.values.get(source.text_column), row.values.get(source.id_column or "")
         key = key if key is None or isinstance(key, str) else json.dumps(key)
         if text is None or (isinstance(text, str) and not SURROGATE.search(text)):
