@@ -65,7 +65,7 @@ def train_plainly(
         for rows in torch.randperm(len(training)).split(config.batch_size):
             batch = pad_batch(training, rows)
             optimizer.zero_grad()
-            loss = binary_cross_entropy_with_logits(network(batch.tokens, batch.lengths), batch.labels)
+            loss = binary_cross_entropy_with_logits(network(batch.tokens, batch.lengths), batch.labels.float())
             loss.backward()
             if config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)

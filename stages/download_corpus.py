@@ -31,12 +31,12 @@ def download_corpus(params: Params) -> None:
             source = Source(
                 custom.path,
                 Columns(custom.text_column, custom.label_column, custom.split_column, custom.group_column),
-                Labels(custom.spellings, leave_out=isinstance(custom.labels, dict)),
+                Labels(custom.spellings, custom.label_names, leave_out=isinstance(custom.labels, dict)),
                 Dialect(custom.delimiter, custom.encoding, custom.quotes, custom.header),
                 custom.pattern,
                 drop_unusable=custom.unusable == "drop",
             )
-            write_corpus(CORPUS, read_custom(source, custom.test_share, custom.seed))
+            write_corpus(CORPUS, read_custom(source, custom.test_share, custom.seed), custom.label_names)
 
 
 if __name__ == "__main__":

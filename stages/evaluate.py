@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.params import Evaluate, Params
-from stages.paths import BASELINE, BEHAVIOUR, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, SPLITS, VOCABULARY
+from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, SPLITS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -20,12 +23,11 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """Scores of the N test reviews and the K behavioural cases, by the model and by the linear baseline."""
+    """Scores of the N test reviews and the labels of the C behavioural cases, by the model and by the baseline."""
 
-    logits: npt.NDArray[np.float64]  # (N,), divided by the temperature
-    probabilities: npt.NDArray[np.float64]  # (N,), the baseline's
-    case_logits: npt.NDArray[np.float64]  # (K,)
-    case_probabilities: npt.NDArray[np.float64]  # (K,), the baseline's
+    logits: npt.NDArray[np.float64]  # (N, K), divided by the temperature
+    baseline: npt.NDArray[np.int64]  # (N,), the labels that the baseline predicts
+    cases: dict[str, npt.NDArray[np.int64]]  # by "model" and "baseline", (C,)
 
 
 def evaluate(params: Params) -> None:
@@ -41,11 +43,14 @@ def evaluate(params: Params) -> None:
     scorer = Scorer(MODEL)
     model = scorer.model
     check_vocabulary(MODEL, VOCABULARY)  # the test reviews' token ids are those of this vocabulary
-    reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
-    cases = read_cases(BEHAVIOUR)
+    reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size, model.config.classes)
+    cases = read_cases(Path(params.evaluate.behaviour), scorer.labels)
+    if not cases.texts:
+        print(f"{params.evaluate.behaviour}: no case has a label of the corpus, so none is used")
     scores = score(scorer, reviews, cases)
-    figures = measure(reviews, cases, scores, model.temperature.item(), params.evaluate.calibration_bins)
-    tables = tabulate(reviews, cases, scores, params.evaluate)
+    temperature = model.temperature.item()
+    figures = measure(reviews, cases, scores, scorer.labels, temperature, params.evaluate.calibration_bins)
+    tables = tabulate(reviews, cases, scores, scorer.labels, params.evaluate)
     tables["gradient"] = gradient_table(model, reviews, params.evaluate.gradient_reviews)
     with atomic_output(EVALUATION) as folder:
         folder.mkdir()
@@ -66,50 +71,69 @@ def score(scorer: Scorer, reviews: EncodedReviews, cases: Cases) -> Scores:
 
     from sentiment.storage.tensors import load_tensors
 
-    logits, case_logits = (scorer.logits(encoded) for encoded in (reviews, scorer.encode(pa.array(cases.texts))))
+    case_texts = pa.array(cases.texts, pa.string())
+    logits, case_logits = (scorer.logits(encoded) for encoded in (reviews, scorer.encode(case_texts)))
     baseline = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
-    return Scores(logits, baseline["test"].numpy(), case_logits, baseline["behaviour"].numpy())
+    test, behaviour = (labels_of(baseline[name].numpy()) for name in ("test", "behaviour"))
+    return Scores(logits, test, {"model": case_logits.argmax(axis=1), "baseline": behaviour})
+
+
+def labels_of(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the most probable labels, given those of all labels, (N, K), or that of the second of two, (N,)."""
+    import numpy as np
+
+    return (probabilities > 0.5).astype(np.int64) if probabilities.ndim == 1 else probabilities.argmax(axis=1)
 
 
 def measure(
-    reviews: EncodedReviews, cases: Cases, scores: Scores, temperature: float, calibration_bins: int
+    reviews: EncodedReviews,
+    cases: Cases,
+    scores: Scores,
+    names: Sequence[str],
+    temperature: float,
+    calibration_bins: int,
 ) -> dict[str, float]:
     """Return the metrics of the model, and those that compare it with the baseline."""
     from sentiment.evaluation import metrics
 
     labels = reviews.labels.numpy()
-    correct, baseline_correct = (scores.logits > 0) == labels, (scores.probabilities > 0.5) == labels
-    untempered = metrics.sigmoid(scores.logits * temperature)
+    correct, baseline_correct = scores.logits.argmax(axis=1) == labels, scores.baseline == labels
+    before = metrics.events(labels, metrics.softmax(scores.logits * temperature))
     low, high = metrics.accuracy_interval(correct)
     more = {
         "accuracy_low": low,
         "accuracy_high": high,
-        "calibration_before": metrics.calibration_error(labels, untempered, calibration_bins),
+        "calibration_before": metrics.calibration_error(*before, calibration_bins),
         "baseline_accuracy": float(baseline_correct.mean()),
         "mcnemar_p": metrics.mcnemar(correct, baseline_correct),
-        "behaviour": float(((scores.case_logits > 0) == cases.labels).mean()),
-        "baseline_behaviour": float(((scores.case_probabilities > 0.5) == cases.labels).mean()),
     }
+    if cases.texts:
+        more["behaviour"] = float((scores.cases["model"] == cases.labels).mean())
+        more["baseline_behaviour"] = float((scores.cases["baseline"] == cases.labels).mean())
     rounded = {name: round(figure, metrics.DIGITS) for name, figure in more.items()}
-    return metrics.score(labels, scores.logits, calibration_bins) | rounded
+    return metrics.score(labels, scores.logits, names, calibration_bins) | rounded
 
 
-def tabulate(reviews: EncodedReviews, cases: Cases, scores: Scores, settings: Evaluate) -> dict[str, Table]:
+def tabulate(
+    reviews: EncodedReviews, cases: Cases, scores: Scores, names: Sequence[str], settings: Evaluate
+) -> dict[str, Table]:
     """Return the predictions and the data for plots, as tables by file name."""
     from sentiment.evaluation import metrics
     from sentiment.evaluation.behaviour import shares_passed
 
     labels, logits = reviews.labels.numpy(), scores.logits
-    probabilities = metrics.sigmoid(logits)
-    predicted_positive = {"model": scores.case_logits > 0, "baseline": scores.case_probabilities > 0.5}
-    return {
-        "predictions": metrics.prediction_table(read_test_ids(), labels, logits),
-        "roc": metrics.roc_curve(labels, logits),
-        "precision_recall": metrics.precision_recall_curve(labels, logits),
-        "calibration": metrics.calibration_curve(labels, probabilities, settings.calibration_bins),
-        "accuracy_by_length": metrics.accuracy_by_length(labels, logits, reviews.lengths.numpy(), settings.length_bins),
-        "behaviour": shares_passed(cases, predicted_positive),
+    events, lengths = metrics.events(labels, metrics.softmax(logits)), reviews.lengths.numpy()
+    tables = {
+        "predictions": metrics.prediction_table(read_test_ids(), labels, logits, names),
+        "roc": metrics.roc_curve(labels, logits, names),
+        "precision_recall": metrics.precision_recall_curve(labels, logits, names),
+        "calibration": metrics.calibration_curve(*events, settings.calibration_bins),
+        "accuracy_by_length": metrics.accuracy_by_length(
+            logits.argmax(axis=1) == labels, lengths, settings.length_bins
+        ),
+        "behaviour": shares_passed(cases, scores.cases),
     }
+    return tables if len(names) == 2 else {**tables, "labels": metrics.label_table(labels, logits, names)}
 
 
 def gradient_table(model: Classifier, reviews: EncodedReviews, count: int) -> Table:

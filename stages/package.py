@@ -26,7 +26,8 @@ CORPORA = {
 
 def package(params: Params) -> None:
     """Copy the model's files and write the card."""
-    from sentiment.models.checkpoint import load_checkpoint
+    from sentiment.dataset.labels import load_labels
+    from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.report.card import Card, Data, write_card
     from sentiment.storage.outputs import atomic_output
 
@@ -36,6 +37,7 @@ def package(params: Params) -> None:
     config = model.config
     description, licence = CORPORA[params.download.corpus]
     card = Card(
+        labels=load_labels(MODEL / VOCABULARY_NAME),
         title=f"{config.cell.upper()} in {model.directions} direction(s), corpus {params.download.corpus}",
         network={
             "cell": config.cell,
@@ -58,6 +60,7 @@ def package(params: Params) -> None:
         ),
         words=prepared["vocabulary"],
         test=metrics["test"],
+        of_labels=read_rows(of_labels) if (of_labels := EVALUATION / "labels.csv").exists() else [],
         behaviour=read_rows(EVALUATION / "behaviour.csv"),
         lengths=read_rows(EVALUATION / "accuracy_by_length.csv"),
     )

@@ -31,6 +31,10 @@ Url = Annotated[str, Field(pattern=r"^(https?|file)://")]
 Name = Annotated[str, Field(min_length=1)]
 
 
+MAX_LABELS = 127
+NAMES = {"neg": "negative", "pos": "positive"}  # of labels that are spelt as in IMDb's folders
+
+
 def _groups(labels: Any) -> list[Any]:
     """Return a list for each label of how the file spells it."""
     return list(labels.values()) if isinstance(labels, dict) else [[label] for label in labels]
@@ -39,14 +43,25 @@ def _groups(labels: Any) -> list[Any]:
 def _labels(labels: Any) -> Any:
     groups = _groups(labels) if isinstance(labels, dict | list) else []
     spellings = [spelling for group in groups if isinstance(group, list) for spelling in group]
-    known = all(type(spelling) in (str, int) and spelling != "" for spelling in spellings)
-    if len(groups) != 2 or not all(isinstance(group, list) and group for group in groups) or not known:
+    names = [*spellings, *(labels if isinstance(labels, dict) else [])]
+    known = all(type(name) in (str, int) and name != "" for name in names)
+    if (
+        not 2 <= len(groups) <= MAX_LABELS
+        or not all(isinstance(group, list) and group for group in groups)
+        or not known
+    ):
         raise ValueError(
-            f"must be two labels, such as [neg, pos] or {{neg: [1, 2], pos: [4, 5]}}; got {abbreviated(labels)}"
+            f"must be 2 to {MAX_LABELS} labels, such as [neg, pos] or {{neg: [1, 2], pos: [4, 5]}}; "
+            f"got {abbreviated(labels)}"
         )
-    if len(set(map(str, spellings))) < len(spellings):
-        raise ValueError(f"must be spelt differently; got {', '.join(map(str, spellings))}")
+    for alike in (spellings, _names(labels)):
+        if len(set(map(str, alike))) < len(alike):
+            raise ValueError(f"must be spelt differently; got {abbreviated(', '.join(map(str, alike)))}")
     return labels
+
+
+def _names(labels: Any) -> list[str]:
+    return [NAMES.get(str(label), str(label)) for label in labels]
 
 
 def _encoding(name: str) -> str:
@@ -105,8 +120,13 @@ class Custom(Section):
 
     @property
     def spellings(self) -> list[list[str]]:
-        """How the file spells the negative and the positive label."""
+        """How the file spells each label."""
         return [list(map(str, group)) for group in _groups(self.labels)]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the labels."""
+        return _names(self.labels)
 
 
 class Limits(Section):
@@ -254,6 +274,7 @@ class Train(Section):
     adversarial: Annotated[float, Field(ge=0)]
     virtual: Annotated[float, Field(ge=0)]
     entropy: Annotated[float, Field(ge=0)]
+    class_weights: Literal["balanced"] | None
     epsilon: Annotated[float, Field(gt=0)]
     refit: bool
 
@@ -261,6 +282,7 @@ class Train(Section):
 class Evaluate(Section):
     """Parameters of the evaluation."""
 
+    behaviour: Name
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gradient_reviews: Positive
     length_bins: Annotated[int, Field(ge=1, le=100)]

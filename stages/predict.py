@@ -8,8 +8,8 @@ A FILE is a CSV, TSV, JSON, JSONL or Parquet file with a column of texts (--text
 line; all but Parquet may be packed (.gz, .zip, .zst). Encoding and delimiter are guessed unless they are given. A
 folder stands for all such files in it, and - for standard input, a text a line. With --output, each row gives a row of
 a .csv, .tsv, .jsonl or .parquet file: its id (--id-column, or else the number of the row), the label, and the
-probability of each class. Without --output, each text gives a line: the probability that the text is positive, the
-label, and the text.
+probability of each label. Without --output, each text gives a line: the probability of the second of two labels, which
+is positive, or of the text's own of more; the label; and the text.
 
 A text that is missing or blank and a row that cannot be read get no label and no probability; the last message says how
 many there are. An output file appears once it is whole; a run that was interrupted starts from the beginning.
@@ -26,8 +26,9 @@ import signal
 import sys
 import time
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ from stages.run import one_line_errors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sentiment.scoring.scorer import Scorer
     from sentiment.scoring.tables import Row, Source
 
     Write = Callable[[pa.RecordBatch], None]  # takes a batch of scores
@@ -67,7 +69,7 @@ def main(arguments: list[str]) -> None:
         scores = score_on_ray(scorer, make_sources(paths, options), options.top, options.workers)
     else:
         scores = score_here(scorer, read(paths, options), options.top)
-    with open_output(options.output, options.top) as write:
+    with open_output(options.output, scorer, options.top) as write:
         message = consume(scores, write, size=0 if STANDARD_INPUT in paths else sum(map(size_of, paths)))
     if options.output is not None or "without a score" in message:
         print(message, file=sys.stderr)
@@ -207,29 +209,33 @@ def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> st
 
 
 @contextmanager
-def open_output(path: Path | None, top: int) -> "Iterator[Write]":
+def open_output(path: Path | None, scorer: "Scorer", top: int) -> "Iterator[Write]":
     """Yield a function that writes a batch of scores to a file or, without a path, prints a line for each text."""
     from sentiment.scoring.engines import WORDS
-    from sentiment.scoring.scorer import SCHEMA
     from sentiment.scoring.tables import open_writer
 
     if path is None:
-        yield print_lines
+        yield partial(print_lines, labels=scorer.labels)
         return
-    schema = SCHEMA.append(WORDS) if top else SCHEMA
+    schema = scorer.schema.append(WORDS) if top else scorer.schema
     with open_writer(path, schema) as write:
         yield lambda scores: write(scores.select(schema.names))
 
 
-def print_lines(scores: "pa.RecordBatch") -> None:
-    """Print one line for each text, with line breaks and unprintable characters escaped."""
+def print_lines(scores: "pa.RecordBatch", labels: Sequence[str]) -> None:
+    """Print one line for each text, with line breaks and unprintable characters escaped.
+
+    The probability is that of the second of two labels, and of more that of the text's own label.
+    """
+    width = max(map(len, labels))
     if sys.stdout is None:
         raise InputError("standard output is closed; open it to see the probabilities")
     try:
         for row in scores.to_pylist():
-            probability = "-" if row["label"] is None else f"{row['probability_positive']:.4f}"
+            shown = labels[1] if len(labels) == 2 else row["label"]
+            probability = "-" if row["label"] is None else f"{row[f'probability_{shown}']:.4f}"
             words = f"  [{row['words']}]" if row.get("words") else ""
-            line = f"{probability:6}  {row['label'] or '-':8}  {row['text'] or ''}{words}"
+            line = f"{probability:6}  {row['label'] or '-':{width}}  {row['text'] or ''}{words}"
             print(printable(line, sys.stdout.encoding))
         sys.stdout.flush()
     except OSError as error:

@@ -13,6 +13,8 @@ from stages.paths import CORPUS, ENCODED, LABELLED, METRICS, SPLITS, VOCABULARY
 from stages.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
     from torchtext.vocab import Vocab
@@ -26,17 +28,19 @@ def prepare(params: Params) -> None:
     """Write the token ids and labels of each split, and the vocabulary."""
     import pyarrow as pa
 
+    from sentiment.corpora.reviews import read_labels
     from sentiment.dataset.vocabulary import count_frequencies, save_vocabulary
     from sentiment.storage.outputs import write_json
     from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's default memory pool keeps 40 MB more
     settings = params.prepare
-    splits, labels, sizes = split_reviews(settings)
+    names = read_labels(CORPUS)
+    splits, labels, sizes = split_reviews(settings, names)
     rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
     tokenizer = ReviewTokenizer(rules)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
-    save_vocabulary(VOCABULARY, vocabulary, rules)
+    save_vocabulary(VOCABULARY, vocabulary, rules, names)
     encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
     in_vocabulary = sum(count_frequencies(vocabulary).tolist()) / training_tokens
     figures = {"vocabulary": len(vocabulary.itos), "tokens_in_vocabulary": round(in_vocabulary, 4), **sizes}
@@ -48,10 +52,11 @@ def prepare(params: Params) -> None:
     )
 
 
-def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
+def split_reviews(settings: Prepare, names: Sequence[str]) -> tuple[Numbers, Numbers, dict[str, int]]:
     """Hold out the validation split, draw the training reviews whose labels are used, and write the rows of each split.
 
-    Returns the split and the label of each review, (N,) int8 each, and the numbers of reviews for the metrics.
+    `names` are those of the labels, K. Returns the split and the label of each review, (N,) int8 each, and the numbers
+    of reviews for the metrics.
     """
     import torch
 
@@ -68,10 +73,10 @@ def split_reviews(settings: Prepare) -> tuple[Numbers, Numbers, dict[str, int]]:
     shared = count_shared_texts(inputs, settings.max_shared_texts)
     print(f"test: {shared:,} of {len(inputs.test_texts):,} reviews have the same text as a training review")
     ties = {"text": inputs.texts} | ({"group": inputs.groups} if settings.split_by == "group" else {})
-    splits = assign_splits(inputs.splits, inputs.labels, ties, settings.validation_share, settings.seed)
+    splits = assign_splits(inputs.splits, inputs.labels, ties, settings.validation_share, settings.seed, names)
     rows = {name: (torch.from_numpy(splits) == n).nonzero()[:, 0] for n, name in enumerate(SPLITS_AND_VALIDATION)}
     save_tensors(SPLITS, rows)
-    labelled = draw_labelled(inputs.labels[rows["train"].numpy()], settings.labels, settings.seed)
+    labelled = draw_labelled(inputs.labels[rows["train"].numpy()], settings.labels, settings.seed, names)
     save_tensors(LABELLED, {"train": torch.from_numpy(labelled)})
     sizes = {f"{name}_reviews": len(numbers) for name, numbers in rows.items()}
     sizes |= {"labels": len(labelled), "test_texts_in_train": shared}

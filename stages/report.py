@@ -10,23 +10,27 @@ from stages.paths import CORPUS, CURVES, EMBEDDINGS, ENCODED, EVALUATION, METRIC
 from stages.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sentiment.report.page import Mistake
     from sentiment.report.plots import Plot
+    from sentiment.scoring.scorer import Scorer
 
-LABELS = ("negative", "positive")
 MODELS = ("model", "baseline")
 
 
 def report(params: Params) -> None:
     """Write the page with metrics, figures, the most confident mistakes and the parameters."""
     from sentiment.report.page import Report, write_report
-    from sentiment.storage.outputs import sha256_of
+    from sentiment.scoring.scorer import Scorer
+    from sentiment.storage.outputs import read_columns, sha256_of
 
     metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
     metrics = {name: figures for name, figures in metrics.items() if figures}  # empty without pretraining
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
+    scorer = Scorer(MODEL)
+    of_labels = EVALUATION / "labels.csv"  # of more than two labels
     page = Report(
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
         summary=[
@@ -43,16 +47,18 @@ def report(params: Params) -> None:
             **{f"bytes of {path}": f"{path.stat().st_size:,}" for path in (CORPUS, EMBEDDINGS)},
             **{f"sha256 of {path}": sha256_of(path) for path in (CORPUS, EMBEDDINGS)},
         },
-        figures=figures(metrics),
-        mistakes=mistakes(params.report.mistakes),
+        figures=figures(metrics, scorer.labels),
+        labels=scorer.labels,
+        label_table=read_columns(of_labels) if of_labels.exists() else {},
+        mistakes=mistakes(scorer, params.report.mistakes),
         parameters={section: flatten(values) for section, values in params.model_dump().items()},
     )
     write_report(REPORT, page)
     print(f"report: {REPORT.absolute().as_uri()}")
 
 
-def figures(metrics: dict[str, dict[str, Any]]) -> list[Plot]:
-    """Draw the figures from the outputs of pretraining, training and evaluation."""
+def figures(metrics: dict[str, dict[str, Any]], labels: Sequence[str]) -> list[Plot]:
+    """Draw the figures from the outputs of pretraining, training and evaluation; `labels` are the names, K."""
     from collections import Counter
 
     from sentiment.report import plots as draw
@@ -67,28 +73,32 @@ def figures(metrics: dict[str, dict[str, Any]]) -> list[Plot]:
     best_epoch, test = metrics["train"]["best_epoch"], metrics["test"]
     predictions = read_columns(EVALUATION / "predictions.csv")
     behaviour = read_columns(EVALUATION / "behaviour.csv")
+    shares = [[float(share) for share in behaviour[name]] for name in MODELS]
     perplexity = curve(PERPLEXITY)
     return [
         *([draw.perplexity(perplexity)] if perplexity["epochs"] else []),
         draw.loss_by_epoch(train, validation, best_epoch),
         draw.accuracy_by_epoch(accuracy, best_epoch),
-        draw.confusion(Counter(zip(predictions["actual"], predictions["predicted"], strict=True)), LABELS),
-        draw.roc(curve(EVALUATION / "roc.csv"), test["roc_auc"]),
-        draw.precision_recall(curve(EVALUATION / "precision_recall.csv"), test["average_precision"]),
-        draw.calibration(curve(EVALUATION / "calibration.csv"), test["calibration_error"]),
+        draw.confusion(Counter(zip(predictions["actual"], predictions["predicted"], strict=True)), labels),
+        draw.roc(curve(EVALUATION / "roc.csv"), test["roc_auc"], labels),
+        draw.precision_recall(curve(EVALUATION / "precision_recall.csv"), test["average_precision"], labels),
+        draw.calibration(curve(EVALUATION / "calibration.csv"), test["calibration_error"], labels),
         draw.accuracy_by_length(curve(EVALUATION / "accuracy_by_length.csv")),
-        draw.behaviour(behaviour["capability"], *([float(share) for share in behaviour[name]] for name in MODELS)),
+        *(
+            [draw.behaviour(behaviour["capability"], shares[0], shares[1], 1 / len(labels))]
+            if behaviour["capability"]
+            else []
+        ),
         draw.gradient_by_distance(curve(EVALUATION / "gradient.csv")),
     ]
 
 
-def mistakes(count: int) -> list[Mistake]:
+def mistakes(scorer: Scorer, count: int) -> list[Mistake]:
     """Compute the token weights of the most confident mistakes, which come first in the predictions."""
     import pyarrow as pa
 
     from sentiment.corpora.reviews import read_corpus
     from sentiment.report.page import Mistake
-    from sentiment.scoring.scorer import Scorer
     from sentiment.storage.outputs import read_columns
 
     predictions = read_columns(EVALUATION / "predictions.csv")
@@ -97,9 +107,16 @@ def mistakes(count: int) -> list[Mistake]:
         return []
     corpus = read_corpus(CORPUS, ["id", "text"])
     text_of = dict(zip(corpus["id"], corpus["text"], strict=True))
-    words = Scorer(MODEL).explain(pa.array(text_of[name] for name, *_ in wrong))
+    words = scorer.explain(pa.array(text_of[name] for name, *_ in wrong))
     return [
-        Mistake(name, actual, predicted, float(probability), words_of_text)
+        Mistake(
+            name,
+            actual,
+            predicted,
+            scorer.labels[1] if len(scorer.labels) == 2 else predicted,
+            float(probability),
+            words_of_text,
+        )
         for (name, actual, predicted, probability), words_of_text in zip(wrong, words, strict=True)
     ]
 

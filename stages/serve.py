@@ -74,19 +74,18 @@ def check_address(host: str, port: int) -> None:
 
 
 def failing_examples(scorer: "Scorer", path: Path) -> "list[Example]":
-    """Return a few of the written test cases that the model gets wrong; none without the file."""
+    """Return a few of the written test cases that the model gets wrong; none without the file or with other labels."""
     import pyarrow as pa
 
     from sentiment.evaluation.behaviour import read_cases
-    from sentiment.scoring.scorer import CLASSES
     from sentiment.serving.app import Example
 
     scorer.model.eval()  # load the model now
     if not path.exists():
         return []
-    cases = read_cases(path)
-    found = scorer(pa.record_batch({"text": cases.texts}))["label"].to_pylist()
-    labels = [CLASSES[label] for label in cases.labels]
+    cases = read_cases(path, scorer.labels)
+    found = scorer(pa.record_batch({"text": pa.array(cases.texts, pa.string())}))["label"].to_pylist()
+    labels = [scorer.labels[label] for label in cases.labels]
     wrong = [
         Example(text, label) for text, label, said in zip(cases.texts, labels, found, strict=True) if said != label
     ]

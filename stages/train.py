@@ -36,6 +36,7 @@ def train(params: Params) -> None:
     from sentiment.dataset.encoded import concatenate_reviews, load_embeddings
     from sentiment.models.checkpoint import save_checkpoint
     from sentiment.models.inference import predict_logits
+    from sentiment.models.logits import class_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.runtime.distributed import is_launched, launch, process_group
     from sentiment.training.temperature import fit_temperature
@@ -48,21 +49,22 @@ def train(params: Params) -> None:
     device = choose_device(params.train.precision)
     embeddings = load_embeddings(EMBEDDINGS)
     training, validation, unlabelled = load_reviews(params, len(embeddings))
+    classes = int(training.labels.max()) + 1  # `prepare` sees to it that none is missing
     config = train_config(params)
 
     with process_group(device, params.train.processes) as rank, catch_out_of_memory("training"):
         is_first = rank == 0
         chosen, refitted = saved_states("train", params, "chosen", "refitted", rank=rank)
-        model = new_model(params, embeddings)
+        model = new_model(params, embeddings, classes)
         if is_first:
             print_start(model, config.precision, device)
         with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
             trainer = Trainer(model, training, config, device, unlabelled, chosen, progress)
             best = trainer.fit(validation, on_epoch)
-        logits = predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once).double().numpy()
-        temperature = fit_temperature(validation.labels.numpy(), logits)
+        logits = class_logits(predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once))
+        temperature = fit_temperature(validation.labels.numpy(), logits.double().numpy())
         if params.train.refit:
-            model = new_model(params, embeddings)
+            model = new_model(params, embeddings, classes)
             all_labelled = concatenate_reviews(training, validation)
             trainer = Trainer(model, all_labelled, config, device, unlabelled, refitted, progress)
             trainer.refit(best.number, print_refit_epoch if is_first else say_nothing)
@@ -111,14 +113,14 @@ def load_reviews(params: Params, vocabulary_size: int) -> Reviews:
     return Reviews(training, validation, unlabelled)
 
 
-def new_model(params: Params, embeddings: Tensor) -> Classifier:
-    """Build an untrained model, with pretrained layers if pretraining is enabled."""
+def new_model(params: Params, embeddings: Tensor, classes: int) -> Classifier:
+    """Build an untrained model of K classes, with pretrained layers if pretraining is enabled."""
     from sentiment.models.checkpoint import load_pretrained
     from sentiment.models.classifier import ModelConfig, initial_model
 
     vocabulary_size, embedding_size = embeddings.shape
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
-    config = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, **settings)
+    config = ModelConfig(vocabulary_size=vocabulary_size, embedding_size=embedding_size, classes=classes, **settings)
     model = initial_model(config, embeddings, params.train.seed)
     if params.pretrain.enabled:
         load_pretrained(PRETRAINED, model, params.pretrain.layers)

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
-from sentiment.corpora.reviews import Review
+from sentiment.corpora.reviews import SENTIMENT, Review
 from sentiment.corpora.synthetic import generate_reviews
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.dataset.vocabulary import fit_vocabulary, save_vocabulary
@@ -103,13 +103,13 @@ def write_glove(path: Path, dimension: int = 100) -> Path:
     return path
 
 
-def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0) -> EncodedReviews:
-    """Return reviews of the given lengths with random tokens and alternating labels."""
+def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0, classes: int = 2) -> EncodedReviews:
+    """Return reviews of the given lengths with random tokens and labels that take turns."""
     random = np.random.default_rng(seed)
     return EncodedReviews(
         tokens=torch.from_numpy(random.integers(2, vocabulary_size, sum(lengths), dtype=np.int32)),
         offsets=torch.from_numpy(np.cumsum([0, *lengths])),
-        labels=torch.arange(len(lengths), dtype=torch.int8) % 2,
+        labels=torch.arange(len(lengths), dtype=torch.int8) % classes,
     )
 
 
@@ -193,8 +193,20 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained model, which stands apart from any pipeline."""
-    folder = tmp_path_factory.mktemp("untrained")
+    return write_model(tmp_path_factory.mktemp("untrained"), SENTIMENT)
+
+
+@pytest.fixture(scope="session")
+def model_of_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained model of three labels."""
+    return write_model(tmp_path_factory.mktemp("of_three"), ("bad", "fair", "good"))
+
+
+def write_model(folder: Path, labels: Sequence[str]) -> Path:
+    """Write the folder of an untrained model."""
     vocabulary = fit_vocabulary(Counter(["good", "bad", "film", "a", "h", "-", ",", "."]), 9, 1)
-    save_vocabulary(folder / "words", vocabulary, TokenRules(lower=True, keep_breaks=False, max_tokens=None))
-    save_checkpoint(folder / "model", small_model(vocabulary_size=len(vocabulary.itos)), folder / "words")
+    rules = TokenRules(lower=True, keep_breaks=False, max_tokens=None)
+    save_vocabulary(folder / "words", vocabulary, rules, labels)
+    model = small_model(vocabulary_size=len(vocabulary.itos), classes=len(labels))
+    save_checkpoint(folder / "model", model, folder / "words")
     return folder / "model"

@@ -45,12 +45,13 @@ BROKEN = [
     ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
     ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
     ("[attention, max]", "max", "model.pooling must be a valid list; got 'max'"),
-    ("[neg, pos]", "[neg]", "download.custom.labels: must be two labels, such as [neg, pos] or {neg: [1, 2], pos: "),
-    ("[neg, pos]", "{neg: [1], pos: []}", "download.custom.labels: must be two labels, such as [neg, pos] or {neg: "),
-    ("[neg, pos]", "[neg, 1.5]", "download.custom.labels: must be two labels, "),
-    ("[neg, pos]", "{neg: [1], pos: [2, '1']}", "download.custom.labels: must be spelt differently; got 1, 2, 1"),
+    ("[neg, pos]", "[neg]", "download.custom.labels: must be 2 to 127 labels, such as [neg, pos] or {neg: [1, "),
+    ("[neg, pos]", "{neg: [1], pos: []}", "download.custom.labels: must be 2 to 127 labels, such as "),
+    ("[neg, pos]", "[neg, 1.5]", "download.custom.labels: must be 2 to 127 labels, "),
+    ("[neg, pos]", "{neg: [1], pos: [2, '1']}", "download.custom.labels: must be spelt differently; got '1, 2, 1'"),
     ("encoding: null", "encoding: klingon", "download.custom.encoding: must be an encoding that Python knows"),
-    ("[neg, pos]", "[pos, pos]", "download.custom.labels: must be spelt differently; got pos, pos"),
+    ("[neg, pos]", "{neg: [1], negative: [2]}", "download.custom.labels: must be spelt differently; got 'negative, "),
+    ("[neg, pos]", "[pos, pos]", "download.custom.labels: must be spelt differently; got 'pos, pos'"),
     (
         "label_column: label",
         "label_column: text",
@@ -214,7 +215,7 @@ finally:
 
 
 def test_the_schema_and_the_library_have_the_same_parameters() -> None:
-    of_data = {"vocabulary_size", "embedding_size"}
+    of_data = {"vocabulary_size", "embedding_size", "classes"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
     assert set(schema.Pretrain.model_fields) - {"enabled", "layers"} == {field.name for field in fields(LanguageConfig)}
     assert set(schema.Train.model_fields) - {"processes", "portable", "refit"} == {

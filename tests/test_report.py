@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from sentiment.corpora.reviews import SENTIMENT
 from sentiment.report import plots as figures
 from sentiment.report.page import Mistake, Report, write_report
 from sentiment.scoring.words import align_words
@@ -29,7 +30,12 @@ def report(text: str = SCRIPT) -> Report:
             figures.confusion({("negative", "negative"): 5, ("positive", "negative"): 1}, ("negative", "positive")),
             figures.gradient_by_distance({"distance": [0.0, 1.0, 2.0], "log10_norm": [-1.0, -37.9, -37.9]}),
         ],
-        mistakes=[Mistake("test/1", "negative", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))] * 3,
+        labels=SENTIMENT,
+        label_table={},
+        mistakes=[
+            Mistake("test/1", "negative", "positive", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))
+        ]
+        * 3,
         parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
     )
 

@@ -22,7 +22,7 @@ ROWS = [
 def read(
     path: Path, columns: Columns = COLUMNS, labels: tuple[str, str] = ("bad", "good"), **more: Any
 ) -> list[Review]:
-    source = Source(str(path), columns, Labels([[label] for label in labels]), **more)
+    source = Source(str(path), columns, Labels([[label] for label in labels], labels), **more)
     return list(read_custom(source, test_share=0.25, seed=1))
 
 
@@ -302,16 +302,14 @@ def test_the_message_for_a_path_with_a_tilde_says_to_write_it_in_full() -> None:
 
 def test_a_test_share_that_equal_texts_do_not_allow_is_refused(tmp_path: Path) -> None:
     (tmp_path / "two.csv").write_text("text,label\n" + "yes,good\nno,bad\n" * 30)
-    message = (
-        r"two\.csv: download\.custom\.test_share: .* 0 of 30 negative and 0 of 30 positive .*60 reviews have 2 distinct"
-    )
+    message = r"two\.csv: download\.custom\.test_share: .* 0 of 30 bad and 0 of 30 good .*60 reviews have 2 distinct"
     with pytest.raises(InputError, match=message):
         read(tmp_path / "two.csv", Columns("text", "label", None, None))
 
 
 def test_reviews_of_one_label_are_refused(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("text,label\na,good\nb,good\n")
-    with pytest.raises(InputError, match=r"own\.csv: all reviews have the same label; both labels are needed"):
+    with pytest.raises(InputError, match=r"own\.csv: no review has the label bad; each label is needed"):
         read(tmp_path / "own.csv", Columns("text", "label", None, None))
 
 

@@ -63,7 +63,7 @@ def test_a_file_that_is_not_a_corpus_gives_no_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_with_one_label_is_refused(tmp_path: Path, split: str) -> None:
     reviews = [review for review in REVIEWS if (review.split, review.label) != (split, 1)]
-    with pytest.raises(InputError, match=f"the {split} split needs reviews of both labels; got 1 negative and 0"):
+    with pytest.raises(InputError, match=f"the {split} split needs reviews of each label; it has none with positive"):
         write_corpus(tmp_path / "corpus.parquet", reviews)
 
 

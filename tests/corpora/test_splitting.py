@@ -215,6 +215,7 @@ def test_a_smaller_draw_of_labels_is_a_subset_of_a_larger_one() -> None:
 
 def test_a_draw_without_both_labels_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"prepare\.labels: the 1 randomly drawn training reviews all have the same label"
+        InputError,
+        match=r"prepare\.labels: of the 1 randomly drawn training reviews none has the label positive; draw more",
     ):
         draw_labelled(np.array([0, 1] * 9, dtype=np.int8), 1, 0)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sentiment.corpora.reviews import SENTIMENT
 from sentiment.errors import InputError
 from sentiment.evaluation.behaviour import Cases, read_cases, shares_passed
 from tests.clone import ROOT
@@ -12,15 +13,15 @@ FILE = ROOT / "examples" / "behaviour.csv"
 
 
 def test_each_capability_has_equally_many_cases_of_both_labels() -> None:
-    cases = read_cases(FILE)
+    cases = read_cases(FILE, SENTIMENT)
     counts = Counter(zip(cases.capabilities, cases.labels.tolist(), strict=True))
     assert set(counts.values()) == {10}
     assert len(set(cases.texts)) == len(cases.texts) == 100
 
 
 def test_shares_match_a_hand_calculation() -> None:
-    cases = Cases(["a", "b", "a", "a"], np.array([1, 0, 0, 1], dtype=np.int8), ["", "", "", ""])
-    always = {"yes": np.full(4, fill_value=True), "no": np.full(4, fill_value=False)}
+    cases = Cases(["a", "b", "a", "a"], np.array([1, 0, 0, 1]), ["", "", "", ""])
+    always = {"yes": np.ones(4, dtype=np.int64), "no": np.zeros(4, dtype=np.int64)}
     assert shares_passed(cases, always) == {
         "capability": ["a", "b"],
         "yes": [pytest.approx(2 / 3, abs=1e-6), 0.0],
@@ -29,11 +30,18 @@ def test_shares_match_a_hand_calculation() -> None:
     }
 
 
-@pytest.mark.parametrize("content", ["", "capability,label\na,pos\n", "capability,label,text\na,good,x\n", "\x80"])
+@pytest.mark.parametrize("content", ["", "capability,label\na,positive\n", "\x80"])
 def test_a_file_that_holds_no_cases_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "cases.csv"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(
-        InputError, match=r"cases\.csv: must be CSV with the columns capability, label \(one of neg, pos\)"
-    ):
-        read_cases(path)
+    with pytest.raises(InputError, match=r"cases\.csv: must be CSV with the columns capability, label and text"):
+        read_cases(path, SENTIMENT)
+
+
+def test_cases_about_other_labels_are_not_used(tmp_path: Path) -> None:
+    assert read_cases(FILE, ["ham", "spam"]).texts == []
+    path = tmp_path / "cases.csv"
+    path.write_text("capability,label,text\na,ham,x\na,eggs,y\n", encoding="utf-8")
+    assert read_cases(path, SENTIMENT).texts == []
+    with pytest.raises(InputError, match=r"cases\.csv, row 3: the label must be one of ham, spam; got 'eggs'"):
+        read_cases(path, ["ham", "spam"])

@@ -12,6 +12,7 @@ from sentiment.export.graph import to_onnx
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
 from sentiment.models.layers import CELLS
+from sentiment.models.logits import class_logits
 from sentiment.models.pooling import POOLINGS
 from tests.conftest import random_reviews, small_model
 
@@ -26,12 +27,11 @@ def agree(model: Classifier) -> None:
     """Assert that the graph gives the model's probabilities for texts of many lengths in one padded batch."""
     with torch.no_grad():
         model.temperature.fill_(1.7)
-    reviews = random_reviews([1, 2, 7, 30, 3])
+    reviews = random_reviews([1, 2, 7, 30, 3], classes=model.config.classes)
     batch = pad_batch(reviews, torch.arange(len(reviews)))
     found = run(to_onnx(model), batch.tokens.T.contiguous(), batch.lengths)
-    expected = predict_logits(model, reviews, torch.device("cpu")).sigmoid().numpy()
-    assert found[:, 1] == pytest.approx(expected, abs=1e-6)
-    assert found.sum(axis=1) == pytest.approx(np.ones(len(reviews)), abs=1e-6)
+    expected = class_logits(predict_logits(model, reviews, torch.device("cpu"))).softmax(dim=1).numpy()
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -46,6 +46,11 @@ def test_every_cell_direction_and_pooling(cell: str, bidirectional: bool, poolin
 def test_several_layers_and_poolings(mix_directions: bool, bidirectional: bool) -> None:
     model = small_model(layers=3, bidirectional=bidirectional, mix_directions=mix_directions, pooling=tuple(POOLINGS))
     agree(model)
+
+
+@pytest.mark.parametrize("classes", [3, 20])
+def test_more_than_two_classes(classes: int) -> None:
+    agree(small_model(classes=classes))
 
 
 def test_padding_changes_nothing() -> None:

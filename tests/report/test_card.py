@@ -18,10 +18,12 @@ TEST = {
 }
 CARD = Card(
     title="LSTM & <GRU>",
+    labels=("negative", "positive"),
     network={"cell": "lstm", "layers": 1},
     data=Data("Reviews.", "none.", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
     words=12_345,
     test=TEST,
+    of_labels=[],
     behaviour=[{"capability": "negation", "model": "0.6", "baseline": "0.5", "cases": "20"}],
     lengths=[{"tokens": "25.7", "accuracy": "0.984127", "reviews": "63"}],
 )
@@ -40,6 +42,18 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
         "- It knows 12,345 words of English, split by spaCy's rules; 98.50 % of the words in",
     ):
         assert line in lines
+
+
+def test_a_card_of_more_labels(tmp_path: Path) -> None:
+    rows = [{"label": "fair", "reviews": "20", "precision": "0.5", "recall": "0.25", "f1": "0.333333"}]
+    card = CARD._replace(labels=("bad", "fair", "good"), of_labels=rows, behaviour=[], test=TEST | {"f1": 0.4})
+    write_card(tmp_path / "README.md", card)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "how probable each of 3 labels is:\nbad, fair, good." in text
+    assert "| fair | 20 | 50.00 % | 25.00 % | 0.333333 |\n\nBy length" in text
+    assert "written test case" not in text
+    assert "- It knows 3 labels." in text
+    assert "\n\n\n" not in text
 
 
 def test_the_same_figures_give_the_same_bytes(tmp_path: Path) -> None:

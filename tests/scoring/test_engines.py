@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sentiment.corpora.reviews import SENTIMENT
 from sentiment.scoring.engines import score_here
-from sentiment.scoring.scorer import SCHEMA, Scorer
+from sentiment.scoring.scorer import Scorer, score_schema
 from sentiment.scoring.tables import TEXTS
 from tests.clone import ROOT
+
+SCHEMA = score_schema(SENTIMENT)
 
 BLOCKS = re.findall(r"```python\n(.+?)```", (ROOT / "docs" / "many-texts.md").read_text(encoding="utf-8"), re.DOTALL)
 

@@ -1,6 +1,8 @@
 """Tests of the scorer."""
 
+import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,9 +10,14 @@ import pytest
 import torch
 
 import sentiment
+from sentiment.corpora.reviews import SENTIMENT
 from sentiment.errors import InputError
+from sentiment.models.inference import predict_logits
 from sentiment.scoring import scorer as module
-from sentiment.scoring.scorer import SCHEMA, Scorer, scorable_texts
+from sentiment.scoring.scorer import Scorer, scorable_texts, score_schema
+from sentiment.storage.outputs import sha256_of
+
+SCHEMA = score_schema(SENTIMENT)
 
 TEXTS = ["A good film.", "a bad film , bad , bad", "good", "unheard of"]
 
@@ -24,7 +31,7 @@ def test_each_row_gets_its_id_a_label_and_probabilities_that_sum_to_one(model_fo
     assert scores.schema == SCHEMA
     assert scores["id"].to_pylist() == ["7", "8", "9", None]
     for row in scores.to_pylist():
-        assert row["probability_negative"] + row["probability_positive"] == 1
+        assert row["probability_negative"] + row["probability_positive"] == pytest.approx(1, abs=1e-15)
         assert row["label"] == ("positive" if row["probability_positive"] > 0.5 else "negative")
 
 
@@ -34,8 +41,39 @@ def test_without_a_column_of_ids_the_ids_are_null(model_folder: Path) -> None:
 
 def test_probabilities_are_those_of_the_logits_over_the_temperature(model_folder: Path) -> None:
     scorer = Scorer(model_folder)
-    expected = torch.from_numpy(scorer.logits(scorer.encode(pa.array(TEXTS)))).sigmoid().tolist()
-    assert scorer(texts(*TEXTS))["probability_positive"].to_pylist() == expected
+    expected = torch.from_numpy(scorer.logits(scorer.encode(pa.array(TEXTS)))).softmax(dim=1)
+    assert scorer(texts(*TEXTS))["probability_positive"].to_pylist() == expected[:, 1].tolist()
+    assert expected[:, 1].tolist() == pytest.approx(by_the_sigmoid(scorer), abs=1e-15)
+
+
+def by_the_sigmoid(scorer: Scorer) -> list[float]:
+    """Return the probabilities by the formula for two classes."""
+    logits = predict_logits(scorer.model, scorer.encode(pa.array(TEXTS)), torch.device("cpu"))
+    return logits.double().sigmoid().tolist()
+
+
+def test_more_than_two_labels(model_of_three: Path) -> None:
+    scorer = Scorer(model_of_three)
+    assert scorer.schema.names[2:] == ["probability_bad", "probability_fair", "probability_good"]
+    for row in scorer(texts(*TEXTS)).to_pylist():
+        probabilities = {name: row[f"probability_{name}"] for name in scorer.labels}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-15)
+        assert row["label"] == max(probabilities, key=probabilities.__getitem__)
+    assert scorer(texts("good", None, " "))["label"].null_count == 2
+    with pytest.raises(InputError, match=r"a threshold is for two labels; .* has 3"):
+        Scorer(model_of_three, threshold=0.9)(texts("good"))
+
+
+def test_a_vocabulary_with_other_labels_than_the_model_is_refused(model_of_three: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_of_three, folder)
+    vocabulary, config = folder / "vocabulary.json", folder / "model.json"
+    saved = json.loads(vocabulary.read_text(encoding="utf-8"))
+    vocabulary.write_text(json.dumps({**saved, "labels": ["bad", "good"]}), encoding="utf-8")
+    sums = json.loads(config.read_text(encoding="utf-8")) | {"vocabulary_sha256": sha256_of(vocabulary)}
+    config.write_text(json.dumps(sums), encoding="utf-8")
+    with pytest.raises(InputError, match=r"vocabulary\.json: must have 3 labels, like the model; got 2"):
+        Scorer(folder)(texts("good"))
 
 
 def test_the_threshold_moves_the_labels_alone(model_folder: Path) -> None:

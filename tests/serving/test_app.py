@@ -18,10 +18,13 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.scoring.scorer import SCHEMA, Scorer
+from sentiment.corpora.reviews import SENTIMENT
+from sentiment.scoring.scorer import Scorer, score_schema
 from sentiment.serving import app as module
 from sentiment.serving.app import Example, create_app
 from sentiment.serving.batcher import Batcher, BusyError
+
+SCHEMA = score_schema(SENTIMENT)
 
 JSON = {"Content-Type": "application/json"}
 

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.dataset.batching import pad_batch
 from sentiment.models.classifier import Classifier
-from sentiment.training.objective import Objective, ObjectiveConfig, entropy, normalize, weighted_std
+from sentiment.models.logits import confidence, entropy
+from sentiment.training.objective import Objective, ObjectiveConfig, balanced_weights, normalize, weighted_std
 from tests.conftest import random_reviews, small_model
 
 CPU = torch.device("cpu")
@@ -17,8 +19,8 @@ ROWS = torch.arange(len(REVIEWS))
 BATCH = pad_batch(REVIEWS, ROWS)
 
 
-def objective(model: Classifier, **weights: float) -> Objective:
-    settings = {"adversarial": 0.0, "virtual": 0.0, "entropy": 0.0, "epsilon": 2.0, **weights}
+def objective(model: Classifier, **weights: Any) -> Objective:
+    settings: dict[str, Any] = {"adversarial": 0.0, "virtual": 0.0, "entropy": 0.0, "epsilon": 2.0, **weights}
     return Objective(model, REVIEWS, UNLABELLED, ObjectiveConfig(1000, "float32", **settings), CPU)
 
 
@@ -28,7 +30,8 @@ def radius(model: Classifier) -> float:
 
 
 def cross_entropy(model: Classifier, shift: Tensor | None = None) -> Tensor:
-    return binary_cross_entropy_with_logits(model(BATCH.tokens, BATCH.lengths, shift), BATCH.labels, reduction="none")
+    logits = model(BATCH.tokens, BATCH.lengths, shift)
+    return binary_cross_entropy_with_logits(logits, BATCH.labels.float(), reduction="none")
 
 
 def worst(model: Classifier, radius: float) -> Tensor:
@@ -190,3 +193,31 @@ def test_the_radius_is_measured_once_if_the_embeddings_are_frozen(
     for _ in range(3):
         minimised.backward(ROWS, torch.arange(len(UNLABELLED)))  # in parts of one review each
     assert len(calls) == measured
+
+
+def test_balanced_classes_have_the_same_total_weight() -> None:
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2], dtype=torch.int8)
+    weights = balanced_weights(labels, 3)
+    assert weights[labels.long()].mean().item() == pytest.approx(1)
+    totals = torch.bincount(labels) * weights
+    assert totals.allclose(torch.full((3,), 10 / 3))
+
+
+@pytest.mark.parametrize("class_weights", [None, "balanced"])
+@pytest.mark.parametrize("classes", [3, 20])
+def test_every_term_is_finite_with_more_classes(classes: int, class_weights: str | None) -> None:
+    reviews = random_reviews([5, 3, 4] * 20, classes=classes)
+    model = small_model(classes=classes)
+    config = ObjectiveConfig(30, "float32", 1.0, 1.0, 1.0, 1.0, class_weights=class_weights)
+    loss = Objective(model, reviews, UNLABELLED, config, CPU).backward(torch.arange(60), torch.arange(3))
+    assert 0 < loss.item() < 2 * math.log(classes)
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
+
+
+def test_the_virtual_shift_lowers_the_confidence_of_more_classes() -> None:
+    model = small_model(classes=5)
+    minimised = Objective(model, REVIEWS, UNLABELLED, ObjectiveConfig(1000, "float32", 0.0, 1.0, 0.0, 1e-3), CPU)
+    before, shift = minimised.virtual_adversarial_shift(BATCH)
+    after, opposite = (model(BATCH.tokens, BATCH.lengths, each) for each in (shift, -shift))
+    assert (confidence(after) < confidence(before)).all()
+    assert (confidence(opposite) > confidence(before)).all()

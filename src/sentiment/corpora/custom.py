@@ -10,7 +10,7 @@ A label or a split that no column gives is said by where a text lies:
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
-from sentiment.corpora.reviews import SPLITS, Review, check_review
+from sentiment.corpora.reviews import SENTIMENT, SPLITS, Review, check_review
 from sentiment.corpora.splitting import hold_out, keys_of, report_share
 from sentiment.errors import InputError, abbreviated
 
-SHOWN = 5  # labels in a message
+SHOWN = 5  # labels in a message, of many
+MANY = 10
 MAX_FILES_EXAMINED = 10_000  # bounds the time to describe a folder with a wrong layout
 WHOLE = "whole"  # the kind of a file that is one text
 LAYOUT = (
@@ -50,12 +51,13 @@ SAID_BY_PLACE = Columns("text", "label", None, None)
 class Labels:
     """What stands in the user's files for each label."""
 
-    spellings: Sequence[Sequence[str]]  # of the negative label, of the positive label
+    spellings: Sequence[Sequence[str]]  # of each of K labels
+    names: Sequence[str] = SENTIMENT  # of the labels, K
     leave_out: bool = False  # whether rows with other labels are left out and counted, instead of refused
 
     @property
     def numbers(self) -> dict[str, int]:
-        """Return the number of each label: 0 negative, 1 positive."""
+        """Return the number of the label, from 0, that each spelling stands for."""
         return {spelling: number for number, spellings in enumerate(self.spellings) for spelling in spellings}
 
 
@@ -119,13 +121,16 @@ def _draw_test(source: Source, parts: list[Part], share: float, seed: int) -> np
 
     ties = {"text": keys_of(texts()), "group": keys_of(groups)}
     numbers = np.array(labels, dtype=np.int8)
-    if len(np.unique(numbers)) < 2:
+    names = source.labels.names
+    missing = [name for number, name in enumerate(names) if number not in numbers]
+    if missing:
         raise InputError(
-            f"{source.path}: all reviews have the same label; both labels are needed (download.custom.labels)"
+            f"{source.path}: no review has the label {' or '.join(missing[:SHOWN])}; "
+            "each label is needed (download.custom.labels)"
         )
     in_test = hold_out(numbers, list(ties.values()), share, seed)
     try:
-        report_share(in_test, numbers, ties, share, "test")
+        report_share(in_test, numbers, ties, share, "test", names)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from error
     return in_test
@@ -199,7 +204,7 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
         return name
     else:
         raise InputError(
-            f"{where}: {columns.label} must be one of {', '.join(numbers)}; got {abbreviated(name)} "
+            f"{where}: {columns.label} must be one of {_some(numbers)}; got {abbreviated(name)} "
             "(download.custom.labels)"
         )
     return Review(
@@ -211,6 +216,11 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
         text=text,
         where=where,
     )
+
+
+def _some(labels: Iterable[str]) -> str:
+    shown = list(labels)
+    return ", ".join(shown if len(shown) <= MANY else [*shown[:SHOWN], f"... ({len(shown)} in all)"])
 
 
 def _value(row: Row, key: str, column: str | int) -> object:

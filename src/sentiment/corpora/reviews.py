@@ -1,8 +1,9 @@
 """Read and write a corpus: reviews in one Parquet file, with the same columns for every source."""
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
 
 SPLITS = ("train", "test", "unsup")
+SENTIMENT = ("negative", "positive")  # the names of the labels 0 and 1, unless the corpus has others
 SURROGATE = re.compile("[\ud800-\udfff]")
 ROW_GROUP_REVIEWS = 2_000  # bounds memory while writing
 BATCH_REVIEWS = 1_000  # bounds memory while reading
@@ -41,24 +43,26 @@ class Review(NamedTuple):
 
     id: str
     split: str  # one of SPLITS
-    label: int | None  # 1 positive, 0 negative, None unknown (in unsup only)
+    label: int | None  # number of the label, from 0; None unknown (in unsup only)
     rating: int | None  # the reviewer's own rating, in the range that the corpus uses
     group: str | None  # reviews of the same film or product share a group
     text: str
     where: str
 
 
-def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
-    """Validate reviews and write them to a Parquet file in the given order.
+def write_corpus(path: Path, reviews: Iterable[Review], labels: Sequence[str] = SENTIMENT) -> None:
+    """Validate reviews and write them to a Parquet file in the given order, with the names of their labels by number.
 
     Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, half a surrogate
-    pair in a text or group, a repeated id, and a train or test split without reviews of both labels.
+    pair in a text or group, a repeated id, and a train or test split without reviews of each label.
     """
     seen: set[str] = set()
-    labels: Counter[tuple[str, int | None]] = Counter()
+    counts: Counter[tuple[str, int | None]] = Counter()
+    # without names where they are SENTIMENT, as in the files of versions that knew no others
+    schema = SCHEMA if tuple(labels) == SENTIMENT else SCHEMA.with_metadata({"labels": json.dumps(labels)})
     with (
         atomic_output(path) as partial,
-        pq.ParquetWriter(partial, SCHEMA, **STORAGE) as writer,
+        pq.ParquetWriter(partial, schema, **STORAGE) as writer,
     ):
         batch: list[Review] = []
         for review in reviews:
@@ -66,7 +70,7 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
             if review.id in seen:
                 raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own id")
             seen.add(review.id)
-            labels[review.split, review.label] += 1
+            counts[review.split, review.label] += 1
             batch.append(review)
             if len(batch) == ROW_GROUP_REVIEWS:
                 writer.write_table(_table(batch))
@@ -74,12 +78,18 @@ def write_corpus(path: Path, reviews: Iterable[Review]) -> None:
         if batch:
             writer.write_table(_table(batch))
         for split in ("train", "test"):
-            counts = [labels[split, label] for label in (0, 1)]
-            if 0 in counts:
+            missing = [name for label, name in enumerate(labels) if not counts[split, label]]
+            if missing:
                 raise InputError(
-                    f"the {split} split needs reviews of both labels; "
-                    f"got {counts[0]:,} negative and {counts[1]:,} positive"
+                    f"the {split} split needs reviews of each label; it has none with {' or '.join(missing)}"
                 )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the names of a corpus's labels by number, K; raise InputError for a damaged file."""
+    with reading_parquet(path, "a corpus"):
+        names = (pq.read_schema(path).metadata or {}).get(b"labels")
+        return SENTIMENT if names is None else tuple(json.loads(names))
 
 
 def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment.corpora.reviews import SPLITS, read_batches
+from sentiment.corpora.reviews import SENTIMENT, SPLITS, read_batches
 from sentiment.errors import InputError
 
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
@@ -23,6 +23,7 @@ PARAMETERS = {
 }
 # Limit on the ratio of reviews drawn and requested; 2 changes the standard error of a metric by a factor of 1.4.
 MAX_SHARE_FACTOR = 2
+LABELS_SHOWN = 5  # in a message
 
 Keys = npt.NDArray[np.int64]  # equal for equal values; 0 for None
 
@@ -31,7 +32,7 @@ class SplitInputs(NamedTuple):
     """The data needed to split a corpus of N reviews, of which n are in train and m in test."""
 
     splits: npt.NDArray[np.int8]  # (N,), index into SPLITS
-    labels: npt.NDArray[np.int8]  # (N,): 1 positive, 0 negative, -1 unknown
+    labels: npt.NDArray[np.int8]  # (N,): the number of the label, from 0; -1 unknown
     texts: Keys  # (n,)
     groups: Keys  # (n,)
     test_texts: Keys  # (m,)
@@ -78,43 +79,49 @@ def assign_splits(
     ties: Mapping[str, Keys],
     share: float,
     seed: int,
+    names: Sequence[str] = SENTIMENT,
 ) -> npt.NDArray[np.int8]:
     """Hold out validation reviews from train; return each review's split as an index into SPLITS_AND_VALIDATION, (N,).
 
     `splits` and `labels` are (N,). `hold_out` draws `share` of the n reviews in train; `ties` are the keys of those n
-    reviews, (n,) each. Raises InputError as `report_share` does.
+    reviews, (n,) each; `names` are those of the labels, K. Raises InputError as `report_share` does.
     """
     train = np.flatnonzero(splits == TRAIN)
     held_out = hold_out(labels[train], list(ties.values()), share, seed)
-    report_share(held_out, labels[train], ties, share, "validation")
+    report_share(held_out, labels[train], ties, share, "validation", names)
     assigned = splits.copy()
     assigned[train[held_out]] = VALIDATION
     return assigned
 
 
 def report_share(
-    held_out: npt.NDArray[np.bool_], labels: npt.NDArray[np.int8], ties: Mapping[str, Keys], share: float, split: str
+    held_out: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int8],
+    ties: Mapping[str, Keys],
+    share: float,
+    split: str,
+    names: Sequence[str] = SENTIMENT,
 ) -> None:
     """Check and print the share of N reviews that was held out for a split.
 
     `held_out` and `labels` are (N,). `ties` has the keys of the texts, (N,), and the keys of the groups if groups stay
-    together. Raises InputError if either side lacks a label, or has less than half or more than twice the requested
-    number of reviews.
+    together; `names` are those of the labels, K. Raises InputError if either side lacks a label, or has less than half
+    or more than twice the requested number of reviews.
     """
     drawn, reviews = int(held_out.sum()), len(held_out)
+    of_label, all_of_label = (np.bincount(some, minlength=len(names)) for some in (labels[held_out], labels))
     wanted = round(share * reviews)
     is_far = any(
         max(side) > MAX_SHARE_FACTOR * min(side) for side in ((wanted, drawn), (reviews - wanted, reviews - drawn))
     )
-    if is_far or any(len(np.unique(labels[held_out == side])) < 2 for side in (True, False)):
+    is_short = (of_label == 0) | (of_label == all_of_label)
+    if is_far or is_short.any():
         parameter, grouping = PARAMETERS[split]
-        counts = [
-            f"{np.count_nonzero(labels[held_out] == value):,} of {np.count_nonzero(labels == value):,} {name}"
-            for value, name in enumerate(("negative", "positive"))
-        ]
+        shown = sorted(np.argsort(~is_short, kind="stable")[:LABELS_SHOWN])  # those that a side lacks come first
+        counts = [f"{of_label[label]:,} of {all_of_label[label]:,} {names[label]}" for label in shown]
         raise InputError(
             f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
-            f"each side needs both labels and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
+            f"each side needs each label and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
         )
     print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (requested: {share:.1%})")
 
@@ -135,16 +142,20 @@ def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str
     return f"{'; '.join(reasons) or 'there are too few reviews'}; add reviews or change the share"
 
 
-def draw_labelled(labels: npt.NDArray[np.int8], count: int | None, seed: int) -> npt.NDArray[np.int64]:
+def draw_labelled(
+    labels: npt.NDArray[np.int8], count: int | None, seed: int, names: Sequence[str] = SENTIMENT
+) -> npt.NDArray[np.int64]:
     """Draw the training reviews whose labels are used, and return their indices, (n,), in ascending order.
 
     `labels` is (N,). At most `count` reviews are drawn at random, or all for None. With the same seed, a smaller draw
-    is a subset of a larger one. Raises InputError if the draw lacks one of the labels.
+    is a subset of a larger one. Raises InputError if the draw lacks one of the labels, whose names are `names`, K.
     """
     drawn = np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
-    if len(np.unique(labels[drawn])) < 2:
+    missing = [name for label, name in enumerate(names) if label not in labels[drawn]]
+    if missing:
         raise InputError(
-            f"prepare.labels: the {count} randomly drawn training reviews all have the same label; draw more"
+            f"prepare.labels: of the {count} randomly drawn training reviews none has the label "
+            f"{' or '.join(missing[:LABELS_SHOWN])}; draw more"
         )
     return drawn
 

@@ -16,7 +16,7 @@ class Batch(NamedTuple):
 
     tokens: Tensor  # (T, B) int64; padding may be any token, because the model ignores it
     lengths: Tensor  # (B,) int64
-    labels: Tensor  # (B,) float32
+    labels: Tensor  # (B,) int64
 
 
 def shuffled_rows(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -66,4 +66,4 @@ def pad_batch(reviews: EncodedReviews, rows: Tensor) -> Batch:
     starts, lengths, labels = small.to(reviews.tokens.device, non_blocking=True)
     mask = steps[:, None] < lengths  # (T, B)
     tokens = reviews.tokens[torch.where(mask, starts + steps[:, None], 0)]
-    return Batch(tokens.long(), lengths, labels.float())
+    return Batch(tokens.long(), lengths, labels)

@@ -10,6 +10,7 @@ from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors, save_tensors
 
 PADDING = 1  # id of the padding token, as in `vocabulary.SPECIALS`
+MAX_CLASSES = 127  # K at most: labels are int8
 
 # Tensors of the file that lists the corpus rows in each split, (n,) int64 each.
 SPLIT_DTYPES = dict.fromkeys(("train", "validation", "test", "unsup"), torch.int64)
@@ -24,7 +25,7 @@ class EncodedReviews:
 
     tokens: Tensor  # (M,) int32
     offsets: Tensor  # (N + 1,) int64, review n is tokens[offsets[n]:offsets[n + 1]]
-    labels: Tensor  # (N,) int8: 1 positive, 0 negative, -1 unknown
+    labels: Tensor  # (N,) int8: the number of the class, from 0 to K - 1; -1 unknown
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,11 +45,11 @@ def save_encoded(path: Path, reviews: EncodedReviews) -> None:
     save_tensors(path, {"tokens": reviews.tokens, "offsets": reviews.offsets, "labels": reviews.labels})
 
 
-def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
+def load_encoded(path: Path, vocabulary_size: int, classes: int = MAX_CLASSES) -> EncodedReviews:
     """Read encoded reviews from a file written by `save_encoded`.
 
     Raises InputError if the tensors do not fit together, a token id is not below `vocabulary_size`, or a label is not
-    1, 0 or -1. Without this check, a file of another vocabulary would end in a failed assertion on the GPU.
+    below `classes` or -1. Without this check, a file of another vocabulary would end in a failed assertion on the GPU.
     """
     tensors = load_tensors(path, {"tokens": torch.int32, "offsets": torch.int64, "labels": torch.int8})
     for name, tensor in tensors.items():
@@ -62,7 +63,10 @@ def load_encoded(path: Path, vocabulary_size: int) -> EncodedReviews:
         or bool((offsets[1:] <= offsets[:-1]).any())  # not offsets.diff(), which may overflow
     ):
         raise InputError(f"{path}: the offsets do not fit the tokens and labels; run the prepare stage again")
-    for name, tensor, least, greatest in (("tokens", tokens, 0, vocabulary_size - 1), ("labels", labels, -1, 1)):
+    for name, tensor, least, greatest in (
+        ("tokens", tokens, 0, vocabulary_size - 1),
+        ("labels", labels, -1, classes - 1),
+    ):
         if bool(((tensor < least) | (tensor > greatest)).any()):
             raise InputError(
                 f"{path}: {name} must be between {least} and {greatest:,}; "

@@ -4,6 +4,7 @@ No other module imports torchtext, an archived package. Release 0.6 has the API 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pyarrow.compute as pc
 import torch
 from torchtext.vocab import Vocab
 
-from sentiment.corpora.reviews import SURROGATE
+from sentiment.corpora.reviews import SENTIMENT, SURROGATE
 from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.labels import KEYS, OPTIONAL_KEYS
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
@@ -94,10 +96,15 @@ def measure_coverage(vocabulary: Vocab, vectors: WordVectors) -> tuple[float, fl
     return len(covered) / len(words), sum(covered.values()) / sum(vocabulary.freqs[word] for word in words)
 
 
-def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules) -> None:
-    """Write the tokenizer's rules and the counts of the kept tokens, enough to encode any text in the same way."""
+def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules, labels: Sequence[str] = SENTIMENT) -> None:
+    """Write the tokenizer's rules, the counts of the kept tokens, and the names of the labels by number.
+
+    That is enough to encode any text in the same way and to name its label. The names are left out if they are
+    SENTIMENT, as in the files of versions that knew no others.
+    """
     counts = {token: vocabulary.freqs[token] for token in vocabulary.itos[len(SPECIALS) :]}
-    write_json(path, {"rules": asdict(rules), "counts": counts})
+    names = {} if tuple(labels) == SENTIMENT else {"labels": list(labels)}
+    write_json(path, {"rules": asdict(rules), "counts": counts, **names})
 
 
 def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
@@ -106,7 +113,7 @@ def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRu
     `size` is V of the model, with the special tokens; None accepts any number of words. Raises InputError if the number
     of words differs from `size`, or if the file is not a vocabulary.
     """
-    saved = read_json(path, "a vocabulary", {"counts", "rules"})
+    saved = read_json(path, "a vocabulary", KEYS, OPTIONAL_KEYS)
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
     if not isinstance(counts, dict):
         raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {abbreviated(counts)}")

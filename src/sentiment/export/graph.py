@@ -63,7 +63,7 @@ def to_onnx(model: Classifier) -> onnx.ModelProto:
     """Convert a classifier to ONNX.
 
     Inputs are padded tokens (B, T) int64 and lengths (B,) int64, each at least 1; the output is the probability of each
-    class (B, 2) float32, negative and positive. Any B and T will do. Dropout is off.
+    class (B, K) float32. Any B and T will do. Dropout is off.
     """
     graph = Graph()
     longest = graph("Gather", graph("Shape", "tokens"), graph.number(1))  # T
@@ -85,14 +85,18 @@ def to_onnx(model: Classifier) -> onnx.ModelProto:
     ]
     vector = graph("Concat", *pooled, axis=1)  # (B, poolings * D * H)
     weight, bias = model.output.weight / model.temperature, model.output.bias / model.temperature
-    positive = graph("Sigmoid", graph("Gemm", vector, graph.weight(weight), graph.weight(bias), transB=1))  # (B, 1)
-    negative = graph("Sub", graph.number(1.0), positive)
-    graph.nodes.append(helper.make_node("Concat", [negative, positive], ["probabilities"], axis=1))
+    logits = graph("Gemm", vector, graph.weight(weight), graph.weight(bias), transB=1)  # (B, 1) or (B, K)
+    if model.config.classes == 2:
+        second = graph("Sigmoid", logits)
+        first = graph("Sub", graph.number(1.0), second)
+        graph.nodes.append(helper.make_node("Concat", [first, second], ["probabilities"], axis=1))
+    else:
+        graph.nodes.append(helper.make_node("Softmax", [logits], ["probabilities"], axis=1))
     inputs = [
         helper.make_tensor_value_info("tokens", TensorProto.INT64, ["texts", "steps"]),
         helper.make_tensor_value_info("lengths", TensorProto.INT64, ["texts"]),
     ]
-    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", 2])]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", model.config.classes])]
     proto = helper.make_graph(graph.nodes, "classifier", inputs, outputs, graph.weights)
     converted = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(converted, full_check=True)

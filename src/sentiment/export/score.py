@@ -4,7 +4,8 @@
     python score.py "A film to forget." "I laughed, and then I cried."
     python score.py < texts.txt
 
-Prints a line for each text: the probability that it is positive, the label, and the text; a blank text has neither.
+Prints a line for each text: the probability of the second of two labels, which is positive, or of its own of more; its
+label; and the text. A blank text has neither.
 Give --model model.int8.onnx for the smaller model.
 """
 
@@ -33,16 +34,17 @@ class Scorer:
     def __init__(self, folder: Path = FOLDER, name: str = "model.onnx") -> None:
         saved = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         counts, self.rules = saved["counts"], saved["rules"]
+        self.labels = saved.get("labels", ["negative", "positive"])
         words = sorted(counts, key=lambda word: (-counts[word], word))
         self.ids = {word: number for number, word in enumerate(words, start=PADDING + 1)}
         self.tokenizer = spacy.blank("en").tokenizer
         self.session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
 
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> npt.NDArray[np.float32]:
-        """Return the probabilities of negative and positive, (N, 2) float32, for N texts."""
+        """Return the probability of each label, (N, K) float32, for N texts."""
         encoded = [self.encode(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda number: len(encoded[number]))  # batches of similar length
-        probabilities = np.zeros((len(texts), 2), dtype=np.float32)
+        probabilities = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
             lengths = np.array([len(encoded[row]) for row in rows])
@@ -72,9 +74,11 @@ def main(arguments: Sequence[str]) -> Iterator[str]:
     )
     options = parser.parse_args(arguments)
     texts = options.texts or [line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer]
-    for text, (_, positive) in zip(texts, Scorer(name=options.model)(texts), strict=True):
-        label = "positive" if positive > 0.5 else "negative"
-        yield f"{positive:.4f}  {label}  {text}" if text.strip() else "-       -"
+    scorer = Scorer(name=options.model)
+    for text, probabilities in zip(texts, scorer(texts), strict=True):
+        label = int(probabilities.argmax())
+        shown = probabilities[1 if len(scorer.labels) == 2 else label]
+        yield f"{shown:.4f}  {scorer.labels[label]}  {text}" if text.strip() else "-       -"
 
 
 if __name__ == "__main__":

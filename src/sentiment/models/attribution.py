@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.dataset.batching import pad_batch, sorted_rows, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
 from sentiment.models.layers import Layer
+from sentiment.models.logits import confidence, cross_entropy
 
 BATCH_SIZE, TOKENS_AT_ONCE = 64, 8_192  # bound the memory of token weights
 
@@ -37,7 +37,7 @@ def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int)
     assert isinstance(layer, Layer)
     layer.scan, layer.forward_cell = None, (reader := Stepwise(layer.forward_cell))  # type: ignore[assignment]
     logits = model(batch.tokens, batch.lengths)
-    loss = binary_cross_entropy_with_logits(logits, batch.labels.double(), reduction="sum")
+    loss = cross_entropy(logits, batch.labels)
     norms: Tensor = torch.cat(torch.autograd.grad(loss, reader.states)).norm(dim=2)  # (T of the longest, B)
     distances = torch.arange(int(batch.lengths[0]))[:, None]
     by_distance = norms.gather(0, batch.lengths - 1 - distances)
@@ -48,8 +48,9 @@ def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
     """Return the weight of each token in its review's logit, N of (length,) float64: gradient times input.
 
     The weight of token t with embedding x_t is x_t . d logit / d x_t: to first order, the amount by which the logit
-    would fall if x_t shrank to zero (Denil et al. 2014). A weight above 0 speaks for positive, a weight below 0 for
-    negative.
+    would fall if x_t shrank to zero (Denil et al. 2014). Of two classes, a weight above 0 speaks for the second and a
+    weight below 0 for the first. Of more, the logit is the log odds of the most probable class, for which a weight
+    above 0 speaks.
     """
     model = _exact(model)
     embedded: list[Tensor] = []
@@ -59,7 +60,8 @@ def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
         for rows in split_by_tokens(batch_rows, reviews.lengths, TOKENS_AT_ONCE):
             batch = pad_batch(reviews, rows)
             logits = model(batch.tokens, batch.lengths)
-            (gradient,) = torch.autograd.grad(logits.sum(), embedded)  # (T, B, E)
+            explained = logits if model.config.classes == 2 else confidence(logits)  # (B,)
+            (gradient,) = torch.autograd.grad(explained.sum(), embedded)  # (T, B, E)
             products = (gradient * embedded.pop()).sum(dim=2).detach()  # (T, B)
             lengths = batch.lengths.tolist()
             weights |= {row: products[: lengths[b], b] for b, row in enumerate(rows.tolist())}

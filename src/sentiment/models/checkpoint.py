@@ -31,7 +31,10 @@ def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
             "vocabulary_sha256": sha256_of(partial / VOCABULARY_NAME),
             "weights_sha256": sha256_of(partial / WEIGHTS),
         }
-        write_json(partial / CONFIG, {"model": asdict(model.config), **sums})
+        config = asdict(model.config)
+        if model.config.classes == ModelConfig.classes:
+            del config["classes"]  # as in the files of versions that knew two classes only
+        write_json(partial / CONFIG, {"model": config, **sums})
 
 
 def save_pretrained(path: Path, encoder: Encoder | None) -> None:

@@ -3,7 +3,7 @@
     x_t = embedding of token t
     h_t = cell(x_t, h_{t-1}), in one direction or two, through L layers
     v   = one or more of: the last state, the mean, the maximum, an attention-weighted mean of h_1 .. h_length
-    logit = (w . v + b) / temperature;  the probability that the review is positive is sigmoid(logit)
+    z   = (W v + b) / temperature, a logit for each class; of two classes, for the second alone (see `logits`)
 
 Padding affects no state, pooled value or attention weight. The network reads padded tensors, for which PyTorch has its
 fastest kernels, and is still exact: a forward cell meets padding only after a review's end, where its states are
@@ -41,6 +41,7 @@ class ModelConfig(EncoderConfig):
     dropout_embedding: float  # share of embedding elements dropped
     dropout_layers: float  # share of state elements dropped between two layers
     dropout_output: float  # share of the elements of v dropped
+    classes: int = 2  # K; a checkpoint without it is of two
 
 
 class Encoder(nn.Module):
@@ -69,7 +70,7 @@ class Encoder(nn.Module):
 
 
 class Classifier(Encoder):
-    """Sentiment classifier: a recurrent network over word embeddings, pooled and scored."""
+    """Text classifier: a recurrent network over word embeddings, pooled and scored."""
 
     config: ModelConfig
     temperature: Tensor  # (), 1 while training
@@ -80,7 +81,7 @@ class Classifier(Encoder):
         self.dropout_layers = Dropout(config.dropout_layers)
         self.dropout_output = Dropout(config.dropout_output)
         self.poolings = nn.ModuleList(POOLINGS[name](config.hidden_size, self.directions) for name in config.pooling)
-        self.output = nn.Linear(self.width * len(config.pooling), 1)
+        self.output = nn.Linear(self.width * len(config.pooling), 1 if config.classes == 2 else config.classes)
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(
@@ -90,7 +91,9 @@ class Classifier(Encoder):
         shift: Tensor | None = None,
         product_dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Return logits (B,) for padded tokens (T, B) int64 of reviews with the given lengths (B,) int64.
+        """Return logits for padded tokens (T, B) int64 of reviews with the given lengths (B,) int64.
+
+        The logits are (B,) for two classes and (B, K) for more.
 
         `shift`, (T, B, E), is added to the embeddings. `product_dtype` is the dtype of the matrix products between the
         embeddings and the pooled vector, by default that of the weights; the logits always have the weights' dtype.
@@ -108,8 +111,8 @@ class Classifier(Encoder):
             states = layer(states, reversed_steps)  # (T, B, D * H)
         pooled = torch.cat([pooling(states, mask) for pooling in self.poolings], dim=1)  # (B, poolings * D * H)
         # in a narrower dtype the logit would have only two or three significant digits
-        logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))).squeeze(1)  # (B,)
-        return logits / self.temperature
+        logits: Tensor = self.output(self.dropout_output(pooled.to(self.output.weight.dtype))) / self.temperature
+        return logits.squeeze(1)  # only of two classes: (B, 1) to (B,)
 
     def layer_groups(self) -> list[nn.Module]:
         """Return the modules that have weights, from the output down to the embeddings."""

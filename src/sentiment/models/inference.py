@@ -18,7 +18,9 @@ def predict_logits(
     share: slice = slice(None),
     tokens_at_once: int = TOKENS_AT_ONCE,
 ) -> Tensor:
-    """Return the logits of N reviews, (N,) float32 on the CPU, in the order of the reviews and with dropout off.
+    """Return the logits of N reviews, float32 on the CPU, in the order of the reviews and with dropout off.
+
+    They are (N,) for two classes and (N, K) for more.
 
     `share` selects some of the batches; the logits of reviews in other batches are 0. A batch of more than
     `tokens_at_once` padded tokens is read in parts.
@@ -26,7 +28,8 @@ def predict_logits(
     was_training = model.training
     model.to(device).eval()
     on_device = reviews.to(device)
-    logits = torch.zeros(len(reviews), device=device)
+    outputs = model.output.out_features
+    logits = torch.zeros((len(reviews), outputs) if outputs > 1 else len(reviews), device=device)
     with torch.inference_mode():
         for batch_rows in sorted_rows(reviews.lengths, BATCH_SIZE)[share]:
             for rows in split_by_tokens(batch_rows, reviews.lengths, tokens_at_once):

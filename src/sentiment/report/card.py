@@ -28,11 +28,13 @@ class Card(NamedTuple):
     """The contents of a card."""
 
     title: str
+    labels: Sequence[str]  # names, K
     network: Mapping[str, object]
     data: Data
     words: int
     test: Mapping[str, float]  # metrics by name
-    behaviour: Sequence[Mapping[str, str]]  # rows of the table by kind of test case
+    of_labels: Sequence[Mapping[str, str]]  # rows of the table by label; empty for two
+    behaviour: Sequence[Mapping[str, str]]  # rows of the table by kind of test case; empty without cases
     lengths: Sequence[Mapping[str, str]]  # rows of the table by length
 
 

@@ -20,7 +20,8 @@ class Mistake(NamedTuple):
     id: str
     actual: str
     predicted: str
-    probability: float  # of being positive
+    label: str  # of which the probability is given
+    probability: float
     words: list[Word]
 
 
@@ -35,6 +36,8 @@ class Report(NamedTuple):
     metrics: Mapping[str, Rows]  # by stage
     data: Rows
     figures: Sequence[Plot]
+    labels: Sequence[str]  # K
+    label_table: Mapping[str, Sequence[str]]  # metrics of each label, in columns; empty for two
     mistakes: Sequence[Mistake]
     parameters: Mapping[str, Rows]  # by section
 
@@ -49,6 +52,7 @@ def write_report(path: Path, report: Report) -> None:
         lstrip_blocks=True,
     )
     environment.filters["data_url"] = _data_url
+    environment.filters["zip"] = lambda columns: zip(*columns, strict=True)
     page = environment.get_template(TEMPLATE.name).render(report._asdict())
     with atomic_output(path) as partial:
         partial.write_text(page, encoding="utf-8")

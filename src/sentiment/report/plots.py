@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 Columns = Mapping[str, Sequence[float]]  # of equal length
 
 INCHES = (4.8, 3.2)
+FEW, SMALL = 5, 6  # labels that are drawn in full size, and the size of the others, in points
 
 
 class Theme(NamedTuple):
@@ -92,41 +93,50 @@ def confusion(counts: Mapping[tuple[str, str], int], labels: Sequence[str]) -> P
         axes.set(
             xlabel="predicted", ylabel="actual", xticks=ticks, yticks=ticks, xticklabels=labels, yticklabels=labels
         )
+        if len(labels) > FEW:
+            axes.tick_params(labelsize=SMALL)
+            axes.tick_params("x", rotation=90)
         for row, numbers in enumerate(table):
             for column, number in enumerate(numbers):
-                axes.text(column, row, f"{number:,}", ha="center", va="center")
+                if number or len(labels) <= FEW:
+                    size = None if len(labels) <= FEW else SMALL
+                    axes.text(column, row, f"{number:,}", ha="center", va="center", size=size)
 
     return _plot("Confusion matrix", "Test reviews by actual and predicted label.", draw)
 
 
-def roc(curve: Columns, area: float) -> Plot:
-    """Plot the ROC curve, from the columns false_positive_rate and true_positive_rate."""
+def roc(curve: Columns, area: float, labels: Sequence[str]) -> Plot:
+    """Plot the ROC curve: the columns false_positive_rate and true_positive_rate, and those of each of many labels."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
-        axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=theme.first)
+        _draw_curves(axes, theme, curve)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
-    return _plot("ROC", f"Area under the curve {area:.4f}; dotted: chance.", draw)
+    return _plot("ROC", f"Area under the curve {area:.4f}; dotted: chance.{_explain_thin(labels)}", draw)
 
 
-def precision_recall(curve: Columns, average: float) -> Plot:
-    """Plot the precision-recall curve, from the columns recall and precision."""
+def precision_recall(curve: Columns, average: float, labels: Sequence[str]) -> Plot:
+    """Plot the precision-recall curve: the columns recall and precision, and those of each of many labels."""
 
     def draw(axes: Axes, theme: Theme) -> None:
-        axes.plot(curve["recall"], curve["precision"])
+        _draw_curves(axes, theme, curve)
         axes.set(xlabel="recall", ylabel="precision", ylim=(None, 1.01))
 
-    return _plot("Precision and recall", f"Of the positive label; average precision {average:.4f}.", draw)
+    of_whom = f"Of the {labels[1]} label; average" if len(labels) == 2 else "Average"
+    return _plot("Precision and recall", f"{of_whom} precision {average:.4f}.{_explain_thin(labels)}", draw)
 
 
-def calibration(curve: Columns, error: float) -> Plot:
+def calibration(curve: Columns, error: float, labels: Sequence[str]) -> Plot:
     """Plot the calibration curve, from the columns predicted and positive."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color=theme.ink)
         axes.plot(curve["predicted"], curve["positive"], marker="o", color=theme.first)
-        axes.set(xlabel="predicted probability of positive", ylabel="share that is positive")
+        if len(labels) == 2:
+            axes.set(xlabel=f"predicted probability of {labels[1]}", ylabel=f"share that is {labels[1]}")
+        else:
+            axes.set(xlabel="probability of the predicted label", ylabel="share that has it")
 
     return _plot("Calibration", f"Expected calibration error {error:.4f}; dotted: perfect.", draw)
 
@@ -141,14 +151,14 @@ def accuracy_by_length(curve: Columns) -> Plot:
     return _plot("Accuracy by length", "Test reviews from short to long, in parts of equal size.", draw)
 
 
-def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float]) -> Plot:
+def behaviour(capabilities: Sequence[str], model: Sequence[float], baseline: Sequence[float], chance: float) -> Plot:
     """Plot the share of each capability's cases that the model and the baseline classify correctly."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         places = range(len(capabilities))
         axes.barh([place - 0.2 for place in places], model, height=0.35, label="model")
         axes.barh([place + 0.2 for place in places], baseline, height=0.35, label="linear baseline")
-        axes.axvline(0.5, linestyle=":", color=theme.ink)
+        axes.axvline(chance, linestyle=":", color=theme.ink)
         axes.set(xlabel="share correct", xlim=(0, 1), yticks=places, yticklabels=capabilities)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
@@ -173,6 +183,18 @@ def gradient_by_distance(curve: Columns) -> Plot:
         "Gradient at each step of the forward direction; mean over test reviews of similar length.",
         draw,
     )
+
+
+def _draw_curves(axes: Axes, theme: Theme, curve: Columns) -> None:
+    """Draw the second column over the first, and further columns as thin lines below it."""
+    (_, x), (_, y), *of_labels = curve.items()
+    for _, values in of_labels:
+        axes.plot(x, values, color=theme.second, linewidth=0.5)
+    axes.plot(x, y, color=theme.first)
+
+
+def _explain_thin(labels: Sequence[str]) -> str:
+    return "" if len(labels) == 2 else " Thin: each label against the rest; thick: their mean."
 
 
 def _mark_epoch(axes: Axes, theme: Theme, epoch: int) -> None:

@@ -28,7 +28,7 @@ BLOCK = 1 << 20  # bytes of the texts that a process scores at once: about two s
 def score_here(scorer: Scorer, batches: Iterable[pa.RecordBatch], top: int = 0) -> Iterator[pa.RecordBatch]:
     """Score batches with the columns of `tables.TEXTS`, one after the other.
 
-    A batch of N rows gives one of N rows with the columns of `scorer.SCHEMA`; WORDS, if `top` is more than 0: the `top`
+    A batch of N rows gives one of N rows with the columns of `scorer.schema`; WORDS, if `top` is more than 0: the `top`
     words that weighed most; and the batch's own columns but its id.
     """
     for batch in batches:

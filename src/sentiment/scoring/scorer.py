@@ -1,5 +1,6 @@
 """The scorer: a function from record batches of texts to record batches of probabilities."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,22 +12,27 @@ import pyarrow.compute as pc
 import torch
 
 from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.labels import load_labels
 from sentiment.dataset.text_encoder import TextEncoder
 from sentiment.errors import InputError
 from sentiment.models.attribution import token_weights
 from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
+from sentiment.models.logits import class_logits
 from sentiment.runtime.device import catch_out_of_memory, choose_device
 from sentiment.scoring.words import Word, align_words
 from sentiment.text.tokenizer import are_blank
 
-CLASSES = ("negative", "positive")
+EVEN = 0.5  # the threshold between two labels
 ROWS_AT_ONCE = 4_096  # bounds memory; enough texts to find some of similar length for each batch
 
-SCHEMA = pa.schema(
-    {"id": pa.string(), "label": pa.string(), **{f"probability_{name}": pa.float64() for name in CLASSES}}
-)
+
+def score_schema(labels: Sequence[str]) -> pa.Schema:
+    """Return the schema of the scores of a model with these labels, K."""
+    return pa.schema(
+        {"id": pa.string(), "label": pa.string(), **{f"probability_{label}": pa.float64() for label in labels}}
+    )
 
 
 class Loaded(NamedTuple):
@@ -46,11 +52,12 @@ class Scorer:
     A scorer is called with a `pyarrow.RecordBatch` of N rows and returns another of N rows in the same order, so that
     Ray's `map_batches`, Spark's `mapInArrow` and a loop over a Parquet file can all call it. The input needs a column
     of text, named `text_column`; it may have a column `id` of any type that has a text form, and its other columns are
-    ignored. The output has the schema `SCHEMA`:
+    ignored. The output has the schema `schema`, here that of a model of sentiment:
 
         id: string                      the input's `id` as text; null without such a column
-        label: string                   `positive` if its probability is above `threshold`, otherwise `negative`
-        probability_negative: double    from 0 to 1; the two sum to 1
+        label: string                   the second label if its probability is above `threshold`, otherwise the first;
+                                        of more than two labels, the most probable
+        probability_negative: double    from 0 to 1; a column for each label, which sum to 1
         probability_positive: double    equal to the probability that `evaluate` reports for the same text
 
     A text that is null, blank (only white space and HTML line breaks) or not UTF-8 has null for a label and for its
@@ -61,11 +68,11 @@ class Scorer:
     only its settings, so that each process loads a model of its own.
 
     Raises FileNotFoundError and InputError as `checkpoint.load_checkpoint` does, InputError for an input without the
-    column or with a column of another type than text, TypeError for anything but a record batch, and ValueError for a
-    threshold that is not from 0 to 1.
+    column or with a column of another type than text and for a threshold other than 0.5 if the model has more than two
+    labels, TypeError for anything but a record batch, and ValueError for a threshold that is not from 0 to 1.
     """
 
-    def __init__(self, folder: str | Path, text_column: str = "text", threshold: float = 0.5) -> None:
+    def __init__(self, folder: str | Path, text_column: str = "text", threshold: float = EVEN) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be from 0 to 1; got {threshold}")
         self.folder = Path(folder)
@@ -77,17 +84,37 @@ class Scorer:
         if not isinstance(batch, pa.RecordBatch):
             raise TypeError(f"must be a pyarrow.RecordBatch; got {type(batch).__name__} (a Table has to_batches())")
         parts = [self._score(batch.slice(start, ROWS_AT_ONCE)) for start in range(0, len(batch), ROWS_AT_ONCE)]
-        return pa.Table.from_batches(parts, SCHEMA).combine_chunks().to_batches()[0] if parts else _empty()
+        if not parts:
+            return pa.RecordBatch.from_pylist([], self.schema)
+        return pa.Table.from_batches(parts, self.schema).combine_chunks().to_batches()[0]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the settings; the model is loaded again where the scorer is unpickled."""
-        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+        return {name: value for name, value in vars(self).items() if name not in ("_loaded", "labels")}
 
     @cached_property
     def _loaded(self) -> Loaded:
         model = load_checkpoint(self.folder)
-        encoder = TextEncoder(self.folder / VOCABULARY_NAME, model.config.vocabulary_size)
+        path = self.folder / VOCABULARY_NAME
+        encoder = TextEncoder(path, model.config.vocabulary_size)
+        if len(self.labels) != model.config.classes:
+            raise InputError(
+                f"{path}: must have {model.config.classes} labels, like the model; got {len(self.labels)}; "
+                "restore the model's folder or train the model again"
+            )
+        if self.threshold != EVEN and len(self.labels) > 2:
+            raise InputError(f"a threshold is for two labels; {self.folder} has {len(self.labels)}")
         return Loaded(model, encoder, choose_device())
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the labels by number, K."""
+        return load_labels(self.folder / VOCABULARY_NAME)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the schema of the scores."""
+        return score_schema(self.labels)
 
     @property
     def model(self) -> Classifier:
@@ -99,15 +126,19 @@ class Scorer:
         return self._loaded.encoder.encode(texts)
 
     def logits(self, reviews: EncodedReviews) -> npt.NDArray[np.float64]:
-        """Return the logits of N encoded texts, (N,), divided by the temperature."""
+        """Return a logit for each label of N encoded texts, (N, K), divided by the temperature.
+
+        Of two labels, the first has 0.
+        """
         with catch_out_of_memory("scoring the texts"):
             logits = predict_logits(self.model, reviews, self._loaded.device)
-        return logits.double().numpy()
+        return class_logits(logits).double().numpy()
 
     def explain(self, texts: pa.Array) -> list[list[Word]]:
         """Return the words of N texts, as written, with their weights in the logit, relative to the largest.
 
-        The texts may be of any type of text; none of them is null, blank or not UTF-8.
+        The logit is that which `attribution.token_weights` explains. The texts may be of any type of text; none of them
+        is null, blank or not UTF-8.
         """
         texts = scorable_texts(texts, self.text_column)
         weights = token_weights(self.model, self.encode(texts))
@@ -124,19 +155,19 @@ class Scorer:
             raise InputError(f"the texts need a column named {self.text_column!r}; the columns are {names}")
         texts = scorable_texts(batch[self.text_column], self.text_column)
         scored = texts.is_valid().to_numpy(zero_copy_only=False)
-        probabilities = np.full(len(batch), np.nan)
+        labels = np.zeros(len(batch), dtype=np.int8)
+        probabilities = np.full((len(batch), len(self.labels)), np.nan)
         if scored.any():
-            logits = torch.from_numpy(self.logits(self.encode(texts.drop_null())))
-            probabilities[scored] = logits.sigmoid().numpy()
-        positive = pa.array(probabilities, from_pandas=True)  # NaN becomes null
+            found = torch.from_numpy(self.logits(self.encode(texts.drop_null()))).softmax(dim=1).numpy()
+            probabilities[scored] = found
+            labels[scored] = found.argmax(axis=1) if len(self.labels) > 2 else found[:, 1] > self.threshold
         return pa.record_batch(
             [
                 _as_text(batch["id"]) if "id" in batch.schema.names else pa.nulls(len(batch), pa.string()),
-                pc.if_else(pc.greater(positive, self.threshold), *reversed(CLASSES)),
-                pc.subtract(1.0, positive),
-                positive,
+                pa.array(self.labels).take(pa.array(labels, mask=~scored)),
+                *(pa.array(column, from_pandas=True) for column in probabilities.T),  # NaN becomes null
             ],
-            schema=SCHEMA,
+            schema=self.schema,
         )
 
 
@@ -173,7 +204,3 @@ def _as_text(ids: pa.Array) -> pa.StringArray:
         return ids.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"the column 'id' must have a text form; it holds {ids.type}") from error
-
-
-def _empty() -> pa.RecordBatch:
-    return pa.record_batch([pa.array([], field.type) for field in SCHEMA], schema=SCHEMA)

@@ -5,9 +5,9 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,8 +101,8 @@ def first_repeated(names: Iterable[str]) -> str | None:
     return None
 
 
-def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
-    """Read a JSON object with exactly the given keys.
+def read_json(path: Path, what: str, keys: set[str], more: Set[str] = frozenset()) -> dict[str, Any]:
+    """Read a JSON object with the given keys, any of `more`, and no others.
 
     Raises FileNotFoundError if there is no file, and InputError, "is not `what`", for an unreadable file or any other
     content.
@@ -115,7 +115,7 @@ def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
         raise InputError(f"{path}: is not {what}: it cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not {what}: it is not valid JSON: {error}") from error
-    if not isinstance(value, dict) or value.keys() != keys:
+    if not isinstance(value, dict) or not keys <= value.keys() <= keys | more:
         raise InputError(
             f"{path}: is not {what}: must be an object of {', '.join(sorted(keys))}; got {abbreviated(value)}"
         )
@@ -123,9 +123,13 @@ def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
 
 
 def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) -> Settings:
-    """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type."""
+    """Build a dataclass from a parsed JSON object, without the fields that have a default or with them.
+
+    Raises InputError, "is not `what`", on a wrong key or type.
+    """
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(saved, dict) or saved.keys() != types.keys():
+    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    if not isinstance(saved, dict) or not needed <= saved.keys() <= types.keys():
         raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {abbreviated(saved)}")
     for name, value in saved.items():
         rule, is_allowed = ALLOWED[types[name]]

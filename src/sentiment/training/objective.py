@@ -3,12 +3,12 @@
     L = mean_b [ CE(y_b, s_b) + w CE(y_b, s_b + r_b) ] + mean_u [ v KL(p(s_u), p(s_u + r_u)) + h H(p(s_u)) ]
 
     r_b = epsilon sigma sqrt(t_b) g_b / |g_b|,   g_b = d CE(y_b, s_b) / d s_b
-    r_u = epsilon sigma sqrt(t_u) g_u / |g_u|,   g_u = - d |z(s_u)| / d s_u
+    r_u = epsilon sigma sqrt(t_u) g_u / |g_u|,   g_u = - d m(s_u) / d s_u
 
-b runs over labelled reviews and u over unlabelled ones; s is the embeddings of a review of t tokens, (t, E), z is its
-logit and p = sigmoid(z). r is the shift of the given norm that, to first order, raises the loss most. The terms in r
-are those of adversarial and virtual adversarial training (Miyato, Dai and Goodfellow 2017), with four differences from
-the paper:
+b runs over labelled reviews and u over unlabelled ones; s is the embeddings of a review of t tokens, (t, E), and p are
+its probabilities, (K,). m are the log odds of the most probable class. r is the shift of the given norm that, to first
+order, raises the loss most, or lowers m most. The terms in r are those of adversarial and virtual adversarial training
+(Miyato, Dai and Goodfellow 2017), with four differences from the paper:
 
 Norm: the paper uses one norm for all reviews. Here the norm grows with the square root of the number of tokens. Thus
 epsilon sigma is the root mean square, over a review's tokens, of the norm of a token's shift, and means the same for a
@@ -19,33 +19,36 @@ cannot evade r by growing. Here the embeddings are left as they are, and sigma i
 paper would divide them, so that epsilon means the same.
 
 Direction: the paper finds r_u by one step of power iteration from a random start, as the first eigenvector of the
-Hessian of KL. With two classes, the Hessian is p (1 - p) grad z grad z', of rank one, and its eigenvector is grad z
-itself. To second order, both signs raise KL equally; the sign towards z = 0, where p changes faster, raises it more.
+Hessian of KL. With two classes of logits 0 and z, the Hessian is p (1 - p) grad z grad z', of rank one, and its
+eigenvector is grad z itself. To second order, both signs raise KL equally; the sign towards z = 0, where p changes
+faster, raises it more: since m = |z|, that is g_u. With more classes, g_u is no eigenvector, but needs neither a random
+start nor a further pass, and raises KL more than the step of power iteration does (`docs/notes.md`).
 
 Dropout: the paper computes r and applies it under the same dropout masks. Here each pass draws its own masks, which
 gave a lower validation loss (`docs/notes.md`).
 
-H(p) = - p log p - (1 - p) log(1 - p) is the entropy. Minimising it moves the decision boundary to where there are few
+H(p) = - sum_k p_k log p_k is the entropy. Minimising it moves the decision boundary to where there are few
 reviews, labelled or not (Grandvalet and Bengio 2005; combined with the other terms, Sachan, Zaheer and Salakhutdinov
 2019).
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.nn.parallel import DistributedDataParallel
 
 from sentiment.dataset.batching import Batch, pad_batch, split_by_tokens
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.classifier import Classifier
+from sentiment.models.logits import confidence, cross_entropy, entropy, probabilities
 from sentiment.runtime.device import product_dtype
 from sentiment.runtime.distributed import rank_and_count
 
-Loss = Callable[[Tensor], Tensor]  # from logits (B,) to the sum of their losses, ()
+Loss = Callable[[Tensor], Tensor]  # from logits, (B,) or (B, K), to the sum of their losses, ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ObjectiveConfig:
     virtual: float  # v; 0 omits the term
     entropy: float  # h; 0 omits the term
     epsilon: float  # root mean square, over a review's tokens, of the norm of a token's shift, in units of sigma
+    class_weights: str | None = field(default=None, kw_only=True)  # "balanced": see `balanced_weights`; None: all alike
 
 
 class Objective:
@@ -81,6 +85,9 @@ class Objective:
         self.product_dtype = product_dtype(config.precision, device)
         counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
+        self.class_weights: Tensor | None = None  # (K,)
+        if config.class_weights is not None:
+            self.class_weights = balanced_weights(labelled.labels, model.config.classes).to(device)
         self.radius = self.measure_radius()
         self.is_radius_fixed = not model.embedding.weight.requires_grad or not (config.adversarial or config.virtual)
 
@@ -97,12 +104,12 @@ class Objective:
                 if self.config.virtual:
                     logits, worst = self.virtual_adversarial_shift(batch)
                     # for fixed p, the gradient equals that of KL(p, q), which differs by the entropy of p
-                    divergence = cross_entropy(logits.sigmoid())
+                    divergence = partial(cross_entropy, targets=probabilities(logits))
                     self.step(batch, divergence, weight * self.config.virtual, worst, is_last=False)
                 if self.config.entropy:
                     self.step(batch, entropy, weight * self.config.entropy, None, is_last=False)
         for weight, batch, is_last in self.parts(self.labelled, rows):
-            loss = cross_entropy(batch.labels)
+            loss = partial(cross_entropy, targets=batch.labels, weights=self.class_weights)
             if self.config.adversarial == 0:
                 share += self.step(batch, loss, weight, None, is_last)
                 continue
@@ -135,13 +142,13 @@ class Objective:
         return weighted.detach()
 
     def virtual_adversarial_shift(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits, (B,), and the shift, (T, B, E), that changes the probabilities most.
+        """Return the logits, (B,) or (B, K), and the shift, (T, B, E), that changes the probabilities most.
 
         Accumulates no gradient.
         """
         shift = self.zero_shift(batch)
         logits = self.model(batch.tokens, batch.lengths, shift, self.product_dtype)
-        (gradient,) = torch.autograd.grad(-logits.abs().sum(), shift)
+        (gradient,) = torch.autograd.grad(-confidence(logits).sum(), shift)
         return logits.detach(), self.adversarial_shift(gradient, batch)
 
     def measure_radius(self) -> Tensor:
@@ -160,14 +167,12 @@ class Objective:
         )
 
 
-def cross_entropy(targets: Tensor) -> Loss:
-    """Return the function that sums CE(y, z) over logits z, (B,), for targets y, (B,)."""
-    return lambda logits: binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return the weight of each class k, (K,) float32: N / (K n_k), so that all classes have the same total weight.
 
-
-def entropy(logits: Tensor) -> Tensor:
-    """Return the sum, (), of H(p) = - p log p - (1 - p) log(1 - p) for p = sigmoid(z), logits z (B,)."""
-    return (softplus(logits) - logits * logits.sigmoid()).sum()
+    `labels`, (N,) int8, has n_k > 0 of each.
+    """
+    return len(labels) / (classes * torch.bincount(labels, minlength=classes).float())
 
 
 def weighted_std(embeddings: Tensor, frequencies: Tensor) -> Tensor:

@@ -8,13 +8,15 @@ BOUNDS = (1 / 20, 20.0)
 
 
 def fit_temperature(labels: npt.NDArray[np.int8], logits: npt.NDArray[np.float64]) -> float:
-    """Return the temperature: the number by which to divide N logits so that their mean cross entropy is least.
+    """Return the temperature: the number by which to divide logits so that their mean cross entropy is least.
+
+    `labels` is (N,), and `logits` has one for each class, (N, K).
 
     The temperature lies within BOUNDS, because there is no minimum above 0 if the model misclassifies no review.
     """
-    margins = np.where(labels == 1, logits, -logits)  # (N,)
+    above = logits - np.take_along_axis(logits, labels[:, None].astype(np.int64), axis=1)  # (N, K), over the true class
 
     def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0.0, -margins / np.exp(log_temperature)).mean())
+        return float(np.logaddexp.reduce(above / np.exp(log_temperature), axis=1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded").x))

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sentiment.dataset.batching import shuffled_rows
@@ -32,6 +31,7 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
+from sentiment.models.logits import cross_entropy, predicted_labels
 from sentiment.runtime.device import catch_out_of_memory
 from sentiment.runtime.distributed import broadcast_flag, gather_over_processes, rank_and_count, sum_over_processes
 from sentiment.runtime.resume import (
@@ -236,7 +236,9 @@ class Trainer:
         """Evaluate the averaged weights on the validation reviews, and return the results of the epoch."""
         started = time.perf_counter()
         with catch_out_of_memory(f"epoch {trained.number}, validation", self.config.memory_parameter):
-            loss, accuracy = evaluate(self.averaged, validation, self.device, self.config.tokens_at_once)
+            loss, accuracy = evaluate(
+                self.averaged, validation, self.device, self.config.tokens_at_once, self.objective.class_weights
+            )
         return Epoch(
             number=trained.number,
             train_loss=trained.train_loss,
@@ -322,15 +324,24 @@ def endless_batches(reviews: EncodedReviews | None, batch_size: int, seed: int) 
 
 
 def evaluate(
-    model: Classifier, reviews: EncodedReviews, device: torch.device, tokens_at_once: int
+    model: Classifier,
+    reviews: EncodedReviews,
+    device: torch.device,
+    tokens_at_once: int,
+    class_weights: Tensor | None = None,
 ) -> tuple[float, float]:
-    """Return the mean loss, in nats, and the accuracy on N reviews; each process scores its share of the reviews."""
+    """Return the mean loss, in nats, and the accuracy on N reviews; each process scores its share of the reviews.
+
+    With `class_weights`, (K,), the loss is the mean over reviews that weigh as their classes do.
+    """
     rank, processes = rank_and_count()
     logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
     logits = sum_over_processes(logits.to(device)).cpu()
-    labels = reviews.labels.float()
-    accuracy = ((logits > 0) == (labels > 0)).float().mean()
-    return binary_cross_entropy_with_logits(logits, labels).item(), accuracy.item()
+    labels = reviews.labels.long()
+    accuracy = (predicted_labels(logits) == labels).float().mean()
+    weights = None if class_weights is None else class_weights.cpu()
+    total = len(labels) if weights is None else weights[labels].sum()
+    return (cross_entropy(logits, labels, weights) / total).item(), accuracy.item()
 
 
 def average(averaged: Classifier, model: Classifier, kept: float) -> None:
