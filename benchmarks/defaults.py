@@ -1,6 +1,6 @@
-"""Train the network of `params.yaml` on generated corpora of short and long, few and many texts.
+"""Train the network of `params.yaml` on generated corpora: short and long, few and many texts, two labels and more.
 
-    python -m benchmarks.defaults --seeds 1 2 3
+    python -m benchmarks.defaults --seeds 1 2 3 [--corpora "twenty labels" ...]
 
 The defaults are to hold for any corpus: on none may the network be behind the linear baseline by more than chance.
 Prints, for each corpus, the number of training texts and the median of their tokens, test accuracy of network (mean
@@ -13,22 +13,24 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import yaml
 
 import stages  # noqa: F401, puts the library on the path
 from sentiment.corpora.reviews import Review
-from sentiment.corpora.synthetic import generate_reviews
+from sentiment.corpora.synthetic import WORDS, generate_reviews
 from sentiment.dataset.encoded import load_encoded
 from stages.paths import ENCODED
 from tests.clone import STAGES, Clone
 
+VERDICTS = ("neg", "pos")
 SHORTEST_WORDS = 20  # of a short text, at most
 JOINED = 12  # reviews of one label, of which a long text is made
 
@@ -38,43 +40,76 @@ class Corpus(NamedTuple):
 
     name: str
     texts: int
-    are_long: bool
-
-
-CORPORA = [
-    Corpus("few short texts", 300, are_long=False),
-    Corpus("many short texts", 2500, are_long=False),
-    Corpus("few long texts", 300, are_long=True),
-    Corpus("many long texts", 1000, are_long=True),
-]
+    compose: Callable[[list[Review]], Iterator[tuple[str, str]]]  # from the reviews of a split to labels and texts
 
 
 def generate(corpus: Corpus, seed: int = 11) -> Iterator[tuple[str, str, str]]:
-    """Yield split, label and text of each of a corpus's texts, in no order; no sentence of test stands in train."""
-    reviews = [review for review in generate_reviews(120_000, seed) if review.label is not None]
-    if not corpus.are_long:
-        reviews = [review for review in reviews if len(review.text.split()) <= SHORTEST_WORDS]
-
-    def kind(review: Review) -> tuple[str, str]:
-        return review.split, ("neg", "pos")[review.label or 0]
-
-    kinds = groupby(sorted(reviews, key=kind), key=kind)
+    """Yield split, label and text of each of a corpus's texts; no sentence of a review of test stands in train."""
     shares = {"train": 0.8, "test": 0.2}
-    for (split, label), members in kinds:
-        texts = [review.text for review in members]
-        if corpus.are_long:
-            texts = [" ".join(texts[start : start + JOINED]) for start in range(0, len(texts), JOINED)]
-        for text in texts[: round(corpus.texts * shares[split] / 2)]:
-            yield split, label, text
+    reviews = [review for review in generate_reviews(120_000, seed) if review.label is not None]
+    for split, share in shares.items():
+        by_label = defaultdict(list)
+        for label, text in corpus.compose([review for review in reviews if review.split == split]):
+            by_label[label].append(text)
+        for label, texts in by_label.items():
+            for text in texts[: round(corpus.texts * share / len(by_label))]:
+                yield split, label, text
+
+
+def short_texts(reviews: list[Review]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of the short reviews."""
+    for review in reviews:
+        if len(review.text.split()) <= SHORTEST_WORDS:
+            yield VERDICTS[review.label or 0], review.text
+
+
+def long_texts(reviews: list[Review]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of reviews of the same label joined."""
+    for number, label in enumerate(VERDICTS):
+        texts = [review.text for review in reviews if review.label == number]
+        for start in range(0, len(texts), JOINED):
+            yield label, " ".join(texts[start : start + JOINED])
+
+
+def three_labels(reviews: list[Review]) -> Iterator[tuple[str, str]]:
+    """Yield two reviews at once, which give as many stars as there are positive ones, and one more."""
+    shuffled = np.random.default_rng(1).permutation(len(reviews)).tolist()
+    for one, other in zip(shuffled[::2], shuffled[1::2], strict=False):
+        first, second = reviews[one], reviews[other]
+        yield str(1 + (first.label or 0) + (second.label or 0)), f"{first.text} {second.text}"
+
+
+def twenty_labels(reviews: list[Review]) -> Iterator[tuple[str, str]]:
+    """Yield reviews that also say where the film was shown first, among other towns; both make the label."""
+    random = np.random.default_rng(1)
+    for review in reviews:
+        town = WORDS["town"][random.integers(len(WORDS["town"]))]
+        parts = [review.text, f"It was first shown in {town}."]
+        yield f"{town} {VERDICTS[review.label or 0]}", " ".join(parts if random.random() < 0.5 else parts[::-1])
+
+
+CORPORA = [
+    Corpus("few short texts", 300, short_texts),
+    Corpus("many short texts", 2500, short_texts),
+    Corpus("few long texts", 300, long_texts),
+    Corpus("many long texts", 1000, long_texts),
+    Corpus("three labels, in order", 4000, three_labels),
+    Corpus("twenty labels", 8000, twenty_labels),
+]
 
 
 def measure(clone: Clone, corpus: Corpus, seeds: list[int]) -> str:
     """Train on a corpus with each of the seeds, and return its row of the table."""
+    rows = list(generate(corpus))
     with (clone.folder / "texts.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("split", "label", "text"), *generate(corpus)])
+        csv.writer(file).writerows([("split", "label", "text"), *rows])
     params = yaml.safe_load((clone.folder / "params.yaml").read_text(encoding="utf-8"))
     params["download"]["corpus"] = "custom"
-    params["download"]["custom"] |= {"path": "texts.csv", "split_column": "split"}
+    params["download"]["custom"] |= {
+        "path": "texts.csv",
+        "split_column": "split",
+        "labels": sorted({label for _, label, _ in rows}),
+    }
     results = []
     for seed in seeds:
         params["train"]["seed"] = seed
@@ -96,9 +131,12 @@ def measure(clone: Clone, corpus: Corpus, seeds: list[int]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.defaults", description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    names = [corpus.name for corpus in CORPORA]
+    parser.add_argument("--corpora", nargs="+", choices=names, default=names)
     arguments = parser.parse_args()
     print("| corpus | training texts | tokens, median | network | linear baseline | greatest p |")
     print("|---|---|---|---|---|---|")
     for corpus in CORPORA:
-        with tempfile.TemporaryDirectory() as folder:
-            print(measure(Clone(Path(folder)), corpus, arguments.seeds), flush=True)
+        if corpus.name in arguments.corpora:
+            with tempfile.TemporaryDirectory() as folder:
+                print(measure(Clone(Path(folder)), corpus, arguments.seeds), flush=True)

@@ -5,6 +5,7 @@
 The texts are the test reviews, repeated up to --rows, in a Parquet file; the scores go to one. The ways:
 
     here      as `stages.predict` does
+    bfloat16  as `stages.predict --precision bfloat16` does
     ray-1     as `stages.predict --engine ray --workers 1` does; ray-2 with two processes
     onnx      by score.py of what `stages.export` writes, 4,096 texts at a time
     int8      the same with 8-bit weights
@@ -36,7 +37,7 @@ import stages  # noqa: F401, puts the library on the path
 from benchmarks.prepare import watch
 from stages.paths import CORPUS, PACKAGE
 
-WAYS = ("here", "ray-1", "ray-2", "onnx", "int8", "loop")
+WAYS = ("here", "bfloat16", "ray-1", "ray-2", "onnx", "int8", "loop")
 LOOP_BATCH = 64
 
 
@@ -60,8 +61,9 @@ def run(way: str, model: Path, export: Path, texts: Path, output: Path) -> None:
 
     tune_memory()
     source = Source(texts, "text", "id")
-    if way == "here":
-        scores = score_here(Scorer(model), read_texts(source))
+    if way in ("here", "bfloat16"):
+        scorer = Scorer(model, precision="float32" if way == "here" else way)
+        scores = score_here(scorer, read_texts(source))
     elif way.startswith("ray-"):
         scores = score_on_ray(Scorer(model), [source], workers=int(way.removeprefix("ray-")))
     else:

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     from sentiment.scoring.scorer import Scorer
 
     tune_memory()
-    scorer = Scorer(options.model, threshold=options.threshold)
+    scorer = Scorer(options.model, threshold=options.threshold, precision=options.precision)
     scorer.model.eval()  # load the model now: a wrong one is found at once, and its loading is not timed
     if options.engine == "ray":
         scores = score_on_ray(scorer, make_sources(paths, options), options.top, options.workers)
@@ -95,6 +95,12 @@ def parse(arguments: list[str]) -> Namespace:
         action=BooleanOptionalAction,
         default=True,
         help="whether the first row names the columns; else 1, 2",
+    )
+    add(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of matrix products; bfloat16: faster where the processor has it, a little less exact (%(default)s)",
     )
     add("--engine", choices=["local", "ray"], default="local", help="ray: in many processes or machines (%(default)s)")
     add("--workers", type=int, metavar="N", help="how many processes for --engine ray (one for each core)")

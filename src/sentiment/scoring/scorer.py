@@ -20,7 +20,8 @@ from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
 from sentiment.models.logits import class_logits
-from sentiment.runtime.device import catch_out_of_memory, choose_device
+from sentiment.models.precision import PRECISIONS
+from sentiment.runtime.device import catch_out_of_memory, choose_device, product_dtype
 from sentiment.scoring.words import Word, align_words
 from sentiment.text.tokenizer import are_blank
 
@@ -41,6 +42,7 @@ class Loaded(NamedTuple):
     model: Classifier
     encoder: TextEncoder
     device: torch.device
+    product_dtype: torch.dtype
 
 
 class Scorer:
@@ -63,21 +65,30 @@ class Scorer:
     A text that is null, blank (only white space and HTML line breaks) or not UTF-8 has null for a label and for its
     probabilities. Probabilities are calibrated: logits are divided by the temperature that training stored.
 
+    With a `precision` of `bfloat16`, matrix products are computed in bfloat16 where the processor has instructions for
+    it, which takes less time and moves probabilities a little.
+
     Apart from its input and output, a call takes bounded memory, whatever the number of rows: ROWS_AT_ONCE texts are
     encoded at a time. The files are read on the first call, on a GPU if there is one, and pickling a scorer pickles
     only its settings, so that each process loads a model of its own.
 
     Raises FileNotFoundError and InputError as `checkpoint.load_checkpoint` does, InputError for an input without the
     column or with a column of another type than text and for a threshold other than 0.5 if the model has more than two
-    labels, TypeError for anything but a record batch, and ValueError for a threshold that is not from 0 to 1.
+    labels, TypeError for anything but a record batch, and ValueError for a threshold that is not from 0 to 1 or another
+    precision.
     """
 
-    def __init__(self, folder: str | Path, text_column: str = "text", threshold: float = EVEN) -> None:
+    def __init__(
+        self, folder: str | Path, text_column: str = "text", threshold: float = EVEN, precision: str = "float32"
+    ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be from 0 to 1; got {threshold}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision}")
         self.folder = Path(folder)
         self.text_column = text_column
         self.threshold = threshold
+        self.precision = precision
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score N rows; the docstring of the class is the specification."""
@@ -104,7 +115,8 @@ class Scorer:
             )
         if self.threshold != EVEN and len(self.labels) > 2:
             raise InputError(f"a threshold is for two labels; {self.folder} has {len(self.labels)}")
-        return Loaded(model, encoder, choose_device())
+        device = choose_device(self.precision)
+        return Loaded(model, encoder, device, product_dtype(self.precision, device))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -131,7 +143,7 @@ class Scorer:
         Of two labels, the first has 0.
         """
         with catch_out_of_memory("scoring the texts"):
-            logits = predict_logits(self.model, reviews, self._loaded.device)
+            logits = predict_logits(self.model, reviews, self._loaded.device, product_dtype=self._loaded.product_dtype)
         return class_logits(logits).double().numpy()
 
     def explain(self, texts: pa.Array) -> list[list[Word]]:
