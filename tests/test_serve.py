@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(model_folder: Path) -> Iterator[str]:
     """The address of a server with an untrained model."""
+    with serve(model_folder) as address:
+        yield address
+
+
+@contextmanager
+def serve(model_folder: Path) -> Iterator[str]:
+    """Serve a model, and yield the server's address."""
     command = [sys.executable, "-m", "stages.serve", "--model", str(model_folder), "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -58,6 +66,25 @@ def test_what_is_typed_is_scored_and_its_words_are_shaded(server: str, page: Pag
     page.get_by_label("A review").fill("")
     expect(page.get_by_role("status")).to_have_text("No text yet")
     expect(page.locator("#explanation")).to_be_hidden()
+
+
+def test_the_labels_are_listed_by_probability_if_there_are_more_than_two(
+    model_of_three: Path, browser: Browser
+) -> None:
+    with serve(model_of_three) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_label("A review").fill("A good film")
+        scores = requests.post(f"{address}/score", json={"text": "A good film"}, timeout=10).json()["scores"][0]
+        label = scores.pop("label")
+        expect(page.get_by_role("status")).to_contain_text(f"{label}, with a probability of ")
+        rows = page.locator("#labels tr")
+        expect(rows).to_have_count(3)
+        assert rows.first.inner_text().split()[0] == label
+        assert sorted(row.split()[0] for row in rows.all_inner_texts()) == ["bad", "fair", "good"]
+        expect(page.locator("#bar")).to_be_hidden()
+        expect(page.locator("#explanation")).to_contain_text("Words in favour and against")
+        page.close()
 
 
 def test_an_example_is_scored_by_keyboard_alone(page: Page) -> None:
