@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sentiment.scoring.scorer import Scorer
 
 
+FEW = 30  # with so many, the 95 % interval of a share is as wide as 0.36
+
+
 class Scores(NamedTuple):
     """Scores of the N test reviews and the labels of the C behavioural cases, by the model and by the baseline."""
 
@@ -47,6 +50,7 @@ def evaluate(params: Params) -> None:
     cases = read_cases(Path(params.evaluate.behaviour), scorer.labels)
     if not cases.texts:
         print(f"{params.evaluate.behaviour}: no case has a label of the corpus, so none is used")
+    report_rare_labels(reviews, scorer.labels)
     scores = score(scorer, reviews, cases)
     temperature = model.temperature.item()
     figures = measure(reviews, cases, scores, scorer.labels, temperature, params.evaluate.calibration_bins)
@@ -62,6 +66,16 @@ def evaluate(params: Params) -> None:
         f"test accuracy {figures['accuracy']:.2%}, linear baseline {figures['baseline_accuracy']:.2%}, "
         f"majority class {figures['majority_share']:.2%}"
     )
+
+
+def report_rare_labels(reviews: EncodedReviews, names: Sequence[str]) -> None:
+    """Say which labels have so few test reviews that their figures say little."""
+    import numpy as np
+
+    counts = np.bincount(reviews.labels.numpy(), minlength=len(names)).tolist()
+    rare = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True) if count < FEW]
+    if rare:
+        print(f"test: fewer than {FEW} reviews of a label, whose figures say little: {', '.join(rare)}")
 
 
 def score(scorer: Scorer, reviews: EncodedReviews, cases: Cases) -> Scores:

@@ -90,9 +90,9 @@ DISTINCT = [f"text {number}" for number in range(8)]
         (
             [0, 1] * 4,
             keys(DISTINCT, ["film"] * 8),
-            r"0 of 4 negative and 0 of 4 positive.*the largest of 1 groups has 8 reviews",
+            r"0 of 4 labelled negative and 0 of 4 labelled positive.*the largest of 1 groups has 8 reviews",
         ),
-        ([0, 0, 0, 0, 0, 0, 0, 1], keys(DISTINCT), r"2 of 7 negative and 0 of 1 positive.*too few reviews"),
+        ([0, 0, 0, 0, 0, 0, 0, 1], keys(DISTINCT), r"has 0 of 1 labelled positive; .*too few reviews"),
         (
             [0, 1] * 4,
             keys(["good", "bad"] * 4),

@@ -117,10 +117,10 @@ def report_share(
     is_short = (of_label == 0) | (of_label == all_of_label)
     if is_far or is_short.any():
         parameter, grouping = PARAMETERS[split]
-        shown = sorted(np.argsort(~is_short, kind="stable")[:LABELS_SHOWN])  # those that a side lacks come first
-        counts = [f"{of_label[label]:,} of {all_of_label[label]:,} {names[label]}" for label in shown]
+        shown = np.flatnonzero(is_short if is_short.any() else ~is_short)[:LABELS_SHOWN]
+        counts = [f"{of_label[label]:,} of {all_of_label[label]:,} labelled {names[label]}" for label in shown]
         raise InputError(
-            f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)} reviews; "
+            f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)}; "
             f"each side needs each label and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
         )
     print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (requested: {share:.1%})")
