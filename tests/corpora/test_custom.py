@@ -302,7 +302,10 @@ def test_the_message_for_a_path_with_a_tilde_says_to_write_it_in_full() -> None:
 
 def test_a_test_share_that_equal_texts_do_not_allow_is_refused(tmp_path: Path) -> None:
     (tmp_path / "two.csv").write_text("text,label\n" + "yes,good\nno,bad\n" * 30)
-    message = r"two\.csv: download\.custom\.test_share: .* 0 of 30 labelled bad and 0 of 30 labelled good; .*60 reviews have 2 distinct"
+    message = (
+        r"two\.csv: download\.custom\.test_share: .* 0 of 30 labelled bad and 0 of 30 labelled good; "
+        r".*60 reviews have 2 distinct"
+    )
     with pytest.raises(InputError, match=message):
         read(tmp_path / "two.csv", Columns("text", "label", None, None))
 
