@@ -45,6 +45,7 @@ def report(params: Params) -> None:
         },
         figures=figures(metrics),
         mistakes=mistakes(params.report.mistakes),
+        language=params.prepare.language,
         parameters={section: flatten(values) for section, values in params.model_dump().items()},
     )
     write_report(REPORT, page)

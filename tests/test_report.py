@@ -30,6 +30,7 @@ def report(text: str = SCRIPT) -> Report:
             figures.gradient_by_distance({"distance": [0.0, 1.0, 2.0], "log10_norm": [-1.0, -37.9, -37.9]}),
         ],
         mistakes=[Mistake("test/1", "negative", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))] * 3,
+        language="en",
         parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
     )
 

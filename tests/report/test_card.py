@@ -19,7 +19,7 @@ TEST = {
 CARD = Card(
     title="LSTM & <GRU>",
     network={"cell": "lstm", "layers": 1},
-    data=Data("Reviews.", "none.", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
+    data=Data("Reviews.", "none.", "en", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
     words=12_345,
     test=TEST,
     behaviour=[{"capability": "negation", "model": "0.6", "baseline": "0.5", "cases": "20"}],
@@ -37,7 +37,7 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
         "| accuracy | 90.00 %, 95 % interval 85.00 % to 95.00 % | 60.00 % |",
         "| negation | 20 | 60.00 % | 50.00 % |",
         "| 25.7 | 63 | 98.41 % |",
-        "- It knows 12,345 words of English, split by spaCy's rules; 98.50 % of the words in",
+        "- It knows 12,345 words, split by spaCy's rules for the language `en`;",
     ):
         assert line in lines
 

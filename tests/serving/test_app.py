@@ -165,7 +165,6 @@ def test_nothing_of_a_text_is_logged(client: Client, caplog: pytest.LogCaptureFi
 def test_a_request_that_takes_too_long_is_given_up(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SECONDS", 0.05)
     scorer, release = Scorer(model_folder), threading.Event()
-    monkeypatch.setattr(scorer, "_loaded", None, raising=False)
     monkeypatch.setattr(Batcher, "_score", lambda self, texts: release.wait(10) and [{} for _ in texts])
     with serving(create_app(scorer)) as client:
         reply = client.post("/score", json={"text": "good"})

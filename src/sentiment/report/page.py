@@ -36,6 +36,7 @@ class Report(NamedTuple):
     data: Rows
     figures: Sequence[Plot]
     mistakes: Sequence[Mistake]
+    language: str  # of the reviews, as an HTML `lang`
     parameters: Mapping[str, Rows]  # by section
 
 

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,9 +123,13 @@ def read_json(path: Path, what: str, keys: set[str]) -> dict[str, Any]:
 
 
 def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) -> Settings:
-    """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type."""
+    """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type.
+
+    Keys of fields with a default may be missing.
+    """
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(saved, dict) or saved.keys() != types.keys():
+    required = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    if not isinstance(saved, dict) or not required <= saved.keys() <= types.keys():
         raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {abbreviated(saved)}")
     for name, value in saved.items():
         rule, is_allowed = ALLOWED[types[name]]
