@@ -75,6 +75,13 @@ def test_one_text_and_many_get_what_the_scorer_says(client: Client, model_folder
     assert client.post("/score", json={"texts": []}).json() == {"scores": []}
 
 
+def test_texts_on_the_page_are_marked_with_their_language_and_take_their_own_direction(client: Client) -> None:
+    page = client.get("/").text
+    assert '<textarea id="text" lang="en" dir="auto"' in page
+    assert '<p id="words" lang="en" dir="auto">' in page
+    assert "LANGUAGE" not in page
+
+
 def test_words_come_with_their_weights(client: Client) -> None:
     words = client.post("/score", json={"text": "A good film.", "words": True}).json()["words"]
     assert [word[:2] for word in words] == [["A", False], ["good", True], ["film", True], [".", False]]
