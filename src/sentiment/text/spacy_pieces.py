@@ -211,7 +211,7 @@ def _load_tokenizer(language: str, vocab: Vocab) -> Any:
     try:
         tokenizer = spacy.blank(language, vocab=vocab).tokenizer
         tokenizer(".")  # that of Korean looks for MeCab, which is not a Python package, on first use
-    except Exception as error:  # of a class of the missing part's own
+    except Exception as error:  # of which class, depends on what is missing
         raise InputError(f"spaCy's tokenizer for the language {language!r} cannot be loaded: {error}") from error
     return tokenizer
 
