@@ -51,6 +51,7 @@ def package(params: Params) -> None:
         data=Data(
             description=description,
             licence=licence,
+            language=params.prepare.language,
             train=prepared["train_reviews"],
             labels=prepared["labels"],
             unsup=prepared["unsup_reviews"],

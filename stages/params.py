@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 
 from sentiment.errors import InputError, abbreviated
+from sentiment.text.languages import check_language
 
 PARAMS = Path("params.yaml")
 MAX_FILE_BYTES = 1 << 16  # seven times this project's file; ruamel.yaml would take minutes for a file of data
@@ -70,6 +71,11 @@ def _encoding(name: str) -> str:
     except LookupError as error:
         raise ValueError(f"must be an encoding that Python knows, such as utf-8 or windows-1252; got {name}") from error
     return name
+
+
+def _language(code: str) -> str:
+    check_language(code)
+    return code
 
 
 class Section(BaseModel):
@@ -157,6 +163,7 @@ class Download(Section):
 class Prepare(Section):
     """Parameters of the conversion from text to tensors."""
 
+    language: Annotated[str, AfterValidator(_language)]
     lower: bool
     keep_breaks: bool
     max_tokens: Positive | None

@@ -36,9 +36,9 @@ def prepare(params: Params) -> None:
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's default memory pool keeps 40 MB more
     settings = params.prepare
     names = read_labels(CORPUS)
-    splits, labels, sizes = split_reviews(settings, names)
-    rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to)
+    rules = TokenRules(settings.lower, settings.keep_breaks, settings.max_tokens, settings.pad_to, settings.language)
     tokenizer = ReviewTokenizer(rules)
+    splits, labels, sizes = split_reviews(settings, names)
     vocabulary, training_tokens = count_tokens(settings, tokenizer, splits)
     save_vocabulary(VOCABULARY, vocabulary, rules, names)
     encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)

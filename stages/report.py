@@ -51,6 +51,7 @@ def report(params: Params) -> None:
         labels=scorer.labels,
         label_table=read_columns(of_labels) if of_labels.exists() else {},
         mistakes=mistakes(scorer, params.report.mistakes),
+        language=params.prepare.language,
         parameters={section: flatten(values) for section, values in params.model_dump().items()},
     )
     write_report(REPORT, page)

@@ -4,14 +4,19 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from sentiment.dataset.vocabulary import fit_vocabulary, save_vocabulary
 from sentiment.errors import InputError
+from sentiment.models.checkpoint import save_checkpoint
 from sentiment.scoring.scorer import Scorer
+from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 from stages.export import main
+from tests.conftest import small_model
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +52,23 @@ def test_the_script_scores_as_the_scorer_does(model_folder: Path, exported: Path
     expected = scorer(pa.record_batch({"text": TEXTS}))["probability_positive"].to_pylist()
     for found, probability in zip(script(TEXTS, batch_size=4), expected, strict=True):
         assert probability is None or found[1] == pytest.approx(probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("de", "Ein guter Film, z.B. heute"), ("es", "EE. UU. gana"), ("zh", "很好看。 <br>好")]
+)
+def test_the_script_splits_text_of_any_language_as_the_scorer_does(tmp_path: Path, language: str, text: str) -> None:
+    rules = TokenRules(lower=True, keep_breaks=False, max_tokens=None, language=language)
+    tokenized = ReviewTokenizer(rules).tokenize(pa.array([text]))
+    vocabulary = fit_vocabulary(Counter(tokenized.types.to_pylist()), 99, 1)
+    save_vocabulary(tmp_path / "words", vocabulary, rules)
+    model = small_model(vocabulary_size=len(vocabulary.itos))
+    save_checkpoint(tmp_path / "model", model, tmp_path / "words")
+    main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "export")])
+    script = runpy.run_path(str(tmp_path / "export" / "score.py"))["Scorer"](tmp_path / "export")
+    encoded = script.encode(text)
+    assert encoded == Scorer(tmp_path / "model").encode(pa.array([text])).tokens.tolist()
+    assert 0 not in encoded, "no word is unknown"
 
 
 def test_eight_bits_cost_little(exported: Path) -> None:

@@ -42,6 +42,12 @@ BROKEN = [
     (RATE, "learning_rate: fast", "train.learning_rate must be a valid number; got 'fast'"),
     (RATE, "learning_rate: .nan", "train.learning_rate must be a finite number; got nan"),
     ("lower: true", "lower: 1", "prepare.lower must be a valid boolean; got 1"),
+    (
+        "language: en",
+        "language: klingon",
+        "prepare.language: must be a language that spaCy knows, such as en, de, es, fr, zh; got 'klingon'",
+    ),
+    ("language: en", "language: null", "prepare.language must be a valid string; got None"),
     ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
     ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
     ("[attention, max]", "max", "model.pooling must be a valid list; got 'max'"),

@@ -36,6 +36,7 @@ def report(text: str = SCRIPT) -> Report:
             Mistake("test/1", "negative", "positive", "positive", 0.9, align_words(text, tokens, [1.0] * len(tokens)))
         ]
         * 3,
+        language="en",
         parameters={"train": {"seed": "1"}, "download": {"imdb.sha256": "0" * 64}},
     )
 
@@ -79,6 +80,11 @@ def test_html_in_a_review_is_shown_as_text(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert not re.search(r"\b(https?:)?//(?!example\.org)\w", page), "nothing is loaded from elsewhere"
+
+
+def test_a_review_is_marked_with_its_language_and_takes_its_own_direction(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", report("שלום")._replace(language="he"))
+    assert '<p lang="he" dir="auto">' in (tmp_path / "report.html").read_text()
 
 
 def test_a_report_without_mistakes_says_so(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_reviews_are_selected_in_the_order_of_the_rows() -> None:
         ("offsets", 3, "offsets must have one dimension; got 0"),
         ("tokens", [2, 3, 20], "tokens must be between 0 and 19; got 2 to 20"),
         ("tokens", [2, -1, 3], "tokens must be between 0 and 19; got -1 to 3"),
-        ("labels", [2], "labels must be between -1 and 1; got 2 to 2"),
+        ("labels", [127], "labels must be between -1 and 126; got 127 to 127"),
         ("tokens", [], "the offsets do not fit"),
         ("labels", [], "the offsets do not fit"),
     ],

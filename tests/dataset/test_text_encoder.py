@@ -29,5 +29,14 @@ def test_new_texts_are_encoded_like_the_corpus_and_have_no_labels(words: Path) -
     assert reviews.labels.tolist() == [-1, -1, -1]
 
 
+def test_texts_are_split_by_the_rules_of_the_models_language(tmp_path: Path) -> None:
+    rules = TokenRules(lower=True, keep_breaks=False, max_tokens=None, language="zh")
+    save_vocabulary(tmp_path / "words", fit_vocabulary(Counter("很好"), 9, 1), rules)
+    encoder = TextEncoder(tmp_path / "words")
+    assert encoder.language == "zh"
+    assert encoder.split(pa.array(["很好看"])) == [["很", "好", "看"]]
+    assert encoder.encode(pa.array(["很好看"])).tokens.tolist() == [3, 2, 0]
+
+
 def test_texts_are_split_into_tokens_as_they_spell_them(words: Path) -> None:
     assert TextEncoder(words).split(TEXTS) == [["b", "A", "c", "b"], ["d", "d", "b"], ["e"]]

@@ -1,6 +1,6 @@
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,21 @@ def test_a_saved_vocabulary_is_loaded_unchanged(tmp_path: Path, vocabulary: Voca
     assert loaded.stoi == vocabulary.stoi
 
 
+def test_a_language_is_saved_unless_it_is_english(tmp_path: Path, vocabulary: Vocab) -> None:
+    path = tmp_path / "vocabulary.json"
+    save_vocabulary(path, vocabulary, RULES)
+    assert json.loads(path.read_text())["rules"].keys() == {"lower", "keep_breaks", "max_tokens", "pad_to"}
+    german = replace(RULES, language="de")
+    save_vocabulary(path, vocabulary, german)
+    assert load_vocabulary(path)[1] == german
+
+
+def test_a_vocabulary_of_an_unknown_language_is_refused(tmp_path: Path, vocabulary: Vocab) -> None:
+    save_vocabulary(tmp_path / "words", vocabulary, replace(RULES, language="klingon"))
+    with pytest.raises(InputError, match=r"words: rules\.language: must be a language that spaCy knows, .* 'klingon'$"):
+        load_vocabulary(tmp_path / "words")
+
+
 def test_a_vocabulary_of_another_size_than_the_model_is_refused(tmp_path: Path, vocabulary: Vocab) -> None:
     save_vocabulary(tmp_path / "vocabulary.json", vocabulary, RULES)
     assert load_vocabulary(tmp_path / "vocabulary.json", 5)[0].itos == vocabulary.itos
@@ -143,7 +158,8 @@ def test_a_file_that_is_not_a_vocabulary_is_refused(tmp_path: Path, content: str
         ({"a": {}}, {}, "must be a whole number of 1 or more; got {}"),
         ({}, {"lower": 1}, "lower must be true or false; got 1"),
         ({}, {"max_tokens": -1}, "max_tokens must be null or a whole number of 1 or more; got -1"),
-        ({}, {"more": 1}, "must be an object of lower, keep_breaks, max_tokens, pad_to"),
+        ({}, {"more": 1}, "must be an object of lower, keep_breaks, max_tokens, pad_to, language"),
+        ({}, {"language": None}, "language must be a word; got None"),
     ],
 )
 def test_an_invalid_value_in_a_vocabulary_is_named(

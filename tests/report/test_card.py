@@ -20,7 +20,7 @@ CARD = Card(
     title="LSTM & <GRU>",
     labels=("negative", "positive"),
     network={"cell": "lstm", "layers": 1},
-    data=Data("Reviews.", "none.", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
+    data=Data("Reviews.", "none.", "en", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
     words=12_345,
     test=TEST,
     of_labels=[],
@@ -42,6 +42,12 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
         "- It knows 12,345 words of English, split by spaCy's rules; 98.50 % of the words in",
     ):
         assert line in lines
+
+
+def test_a_card_of_another_language(tmp_path: Path) -> None:
+    write_card(tmp_path / "README.md", CARD._replace(data=CARD.data._replace(language="de")))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "- It knows 12,345 words, split by spaCy's rules for the language `de`;\n" in text
 
 
 def test_a_card_of_more_labels(tmp_path: Path) -> None:

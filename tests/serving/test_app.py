@@ -78,6 +78,13 @@ def test_one_text_and_many_get_what_the_scorer_says(client: Client, model_folder
     assert client.post("/score", json={"texts": []}).json() == {"scores": []}
 
 
+def test_texts_on_the_page_are_marked_with_their_language_and_take_their_own_direction(client: Client) -> None:
+    page = client.get("/").text
+    assert '<textarea id="text" lang="en" dir="auto"' in page
+    assert '<p id="words" lang="en" dir="auto">' in page
+    assert "LANGUAGE" not in page
+
+
 def test_words_come_with_their_weights(client: Client) -> None:
     words = client.post("/score", json={"text": "A good film.", "words": True}).json()["words"]
     assert [word[:2] for word in words] == [["A", False], ["good", True], ["film", True], [".", False]]
@@ -168,7 +175,6 @@ def test_nothing_of_a_text_is_logged(client: Client, caplog: pytest.LogCaptureFi
 def test_a_request_that_takes_too_long_is_given_up(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SECONDS", 0.05)
     scorer, release = Scorer(model_folder), threading.Event()
-    monkeypatch.setattr(scorer, "_loaded", None, raising=False)
     monkeypatch.setattr(Batcher, "_score", lambda self, texts: release.wait(10) and [{} for _ in texts])
     with serving(create_app(scorer)) as client:
         reply = client.post("/score", json={"text": "good"})

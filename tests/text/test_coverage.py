@@ -34,7 +34,7 @@ def check(path: Path, words: list[str], least: float = 0.2, counts: dict[str, in
         ("\u200b{}".format, "spaces or other marks around them"),
         (
             "{}_NOUN".format,
-            "words split by other rules than spaCy's English rules (the file has 4 words, the first are 'the_NOUN'",
+            "words split by other rules than spaCy's (the file has 4 words, the first are 'the_NOUN'",
         ),
         (lambda word: word[::-1], "another language"),
         (lambda word: "das", "the most frequent words of the text without a vector are 'the', 'film', 'naïve'"),

@@ -21,6 +21,11 @@ class TextEncoder:
         self._words = vocabulary_words(vocabulary)
         self._tokenizer = ReviewTokenizer(self._rules)
 
+    @property
+    def language(self) -> str:
+        """Return spaCy's code of the texts' language."""
+        return self._rules.language
+
     def encode(self, texts: pa.StringArray) -> EncodedReviews:
         """Encode N texts, none of them null; their labels are unknown."""
         tokens = encode(self._tokenizer.tokenize(texts), self._words, self._rules.pad_to)

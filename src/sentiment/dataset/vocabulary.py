@@ -21,6 +21,7 @@ from sentiment.dataset.labels import KEYS, OPTIONAL_KEYS
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
 from sentiment.text.glove import WordVectors
+from sentiment.text.languages import ENGLISH, check_language
 from sentiment.text.spacy_pieces import TokenizedTexts
 from sentiment.text.tokenizer import UNKNOWN, TokenRules
 
@@ -104,17 +105,24 @@ def save_vocabulary(path: Path, vocabulary: Vocab, rules: TokenRules, labels: Se
     """
     counts = {token: vocabulary.freqs[token] for token in vocabulary.itos[len(SPECIALS) :]}
     names = {} if tuple(labels) == SENTIMENT else {"labels": list(labels)}
-    write_json(path, {"rules": asdict(rules), "counts": counts, **names})
+    written = asdict(rules)
+    if rules.language == ENGLISH:
+        del written["language"]  # so that versions without this rule can read the file
+    write_json(path, {"rules": written, "counts": counts, **names})
 
 
 def load_vocabulary(path: Path, size: int | None = None) -> tuple[Vocab, TokenRules]:
     """Read a vocabulary written by `save_vocabulary`; the counts alone determine the ids.
 
     `size` is V of the model, with the special tokens; None accepts any number of words. Raises InputError if the number
-    of words differs from `size`, or if the file is not a vocabulary.
+    of words differs from `size`, if the file is not a vocabulary, or if its language cannot be tokenized here.
     """
     saved = read_json(path, "a vocabulary", KEYS, OPTIONAL_KEYS)
     counts, rules = saved["counts"], read_settings(path, "a vocabulary", saved["rules"], TokenRules)
+    try:
+        check_language(rules.language)
+    except ValueError as error:
+        raise InputError(f"{path}: rules.language: {error}") from error
     if not isinstance(counts, dict):
         raise InputError(f"{path}: is not a vocabulary: counts must be an object; got {abbreviated(counts)}")
     for token, count in counts.items():

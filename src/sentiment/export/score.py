@@ -37,7 +37,7 @@ class Scorer:
         self.labels = saved.get("labels", ["negative", "positive"])
         words = sorted(counts, key=lambda word: (-counts[word], word))
         self.ids = {word: number for number, word in enumerate(words, start=PADDING + 1)}
-        self.tokenizer = spacy.blank("en").tokenizer
+        self.tokenizer = spacy.blank(self.rules.get("language", "en")).tokenizer
         self.session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
 
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> npt.NDArray[np.float32]:

@@ -16,6 +16,7 @@ class Data(NamedTuple):
 
     description: str
     licence: str
+    language: str  # spaCy's code
     train: int  # number of texts, as in the other parts
     labels: int
     unsup: int

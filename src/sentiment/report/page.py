@@ -39,6 +39,7 @@ class Report(NamedTuple):
     labels: Sequence[str]  # K
     label_table: Mapping[str, Sequence[str]]  # metrics of each label, in columns; empty for two
     mistakes: Sequence[Mistake]
+    language: str  # of the reviews, as an HTML `lang`
     parameters: Mapping[str, Rows]  # by section
 
 

@@ -133,6 +133,11 @@ class Scorer:
         """Return the model."""
         return self._loaded.model
 
+    @property
+    def language(self) -> str:
+        """Return spaCy's code of the texts' language."""
+        return self._loaded.encoder.language
+
     def encode(self, texts: pa.StringArray) -> EncodedReviews:
         """Encode N texts, none of them null, as the corpus was encoded; their labels are unknown."""
         return self._loaded.encoder.encode(texts)

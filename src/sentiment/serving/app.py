@@ -73,7 +73,8 @@ def create_app(scorer: Scorer, examples: Sequence[Example] = ()) -> FastAPI:
     """Return the application; `examples` are texts for the page."""
     app = FastAPI(title="Sentiment", openapi_url=None)
     batcher = Batcher(scorer, MAX_WAITING)
-    page = PAGE.read_text(encoding="utf-8").replace("LABELS", _for_script(scorer.labels))
+    page = PAGE.read_text(encoding="utf-8").replace("LANGUAGE", scorer.language)
+    page = page.replace("LABELS", _for_script(scorer.labels))
     page = page.replace("EXAMPLES", _for_script([each._asdict() for each in examples]))
 
     @app.post("/score")

@@ -123,13 +123,13 @@ def read_json(path: Path, what: str, keys: set[str], more: Set[str] = frozenset(
 
 
 def read_settings(path: Path, what: str, saved: object, kind: type[Settings]) -> Settings:
-    """Build a dataclass from a parsed JSON object, without the fields that have a default or with them.
+    """Build a dataclass from a parsed JSON object; raise InputError, "is not `what`", on a wrong key or type.
 
-    Raises InputError, "is not `what`", on a wrong key or type.
+    Keys of fields with a default may be missing.
     """
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
-    if not isinstance(saved, dict) or not needed <= saved.keys() <= types.keys():
+    required = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    if not isinstance(saved, dict) or not required <= saved.keys() <= types.keys():
         raise InputError(f"{path}: is not {what}: must be an object of {', '.join(types)}; got {abbreviated(saved)}")
     for name, value in saved.items():
         rule, is_allowed = ALLOWED[types[name]]

@@ -104,6 +104,6 @@ def _find_cause(
     frequent = ", ".join(map(abbreviated, without[:SHOWN_WORDS]))
     return (
         "likely cause: vectors for another language, for too few words, or for words split by other rules than spaCy's "
-        f"English rules (the file has {rows:,} words, the first are {beginning}; the most frequent words of the text "
+        f"(the file has {rows:,} words, the first are {beginning}; the most frequent words of the text "
         f"without a vector are {frequent}); set download.vectors.url and download.vectors.sha256 to other vectors"
     )

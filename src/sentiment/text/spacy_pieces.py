@@ -1,14 +1,15 @@
-r"""Tokenize pieces of text exactly as spaCy's English tokenizer does, with far fewer calls of spaCy.
+r"""Tokenize pieces of text exactly as spaCy does, with far fewer calls of spaCy.
 
-A *piece* is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy tokenizes a piece
-independently of the surrounding text, apart from the special cases that `PieceTokenizer.find_joins` looks for.
+A *piece* is the text between two single spaces: "great:)" is a piece, and so is "end.\n\nNext". spaCy's `Tokenizer`,
+which most languages use, tokenizes a piece independently of the surrounding text, apart from the special cases that
+`PieceTokenizer.find_joins` looks for. Some languages, such as Chinese, have another tokenizer, which gets whole texts.
 
-The tokens do not depend on most letters of a piece either. spaCy lists special cases (contractions, abbreviations,
-emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter follows a digit, a
-dollar sign or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is tokenized like its *shape*,
-"(Qqqq),". In a shape, each run of letters of the same case becomes at most three stand-in letters, unless the run is
-part of a special case. There are far fewer shapes than pieces. A test derives all of this from spaCy's own regular
-expressions.
+In English, the tokens do not depend on most letters of a piece either. spaCy lists special cases (contractions,
+abbreviations, emoticons) letter by letter. Its other rules distinguish ASCII letters only by case, unless a letter
+follows a digit, a dollar sign or a character outside ASCII, or is the "s" of "'s". So "(Mostly)," is tokenized like its
+*shape*, "(Qqqq),". In a shape, each run of letters of the same case becomes at most three stand-in letters, unless the
+run is part of a special case. There are far fewer shapes than pieces. A test derives all of this from spaCy's own
+regular expressions.
 """
 
 import re
@@ -23,10 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from spacy.lang.en import English
+import spacy
 from spacy.tokenizer import Tokenizer
-from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 from spacy.vocab import Vocab
+
+from sentiment.errors import InputError
+from sentiment.text.languages import ENGLISH
 
 LETTERS = re.compile("[A-Za-z]+")
 MAX_PIECE_LENGTH = 60  # characters; longer pieces get no shape and are not cached
@@ -64,43 +67,44 @@ class TokenizedTexts(NamedTuple):
 
 
 class PieceTokenizer:
-    """Tokenizer of `spacy.blank("en")`, which the trained English pipelines use too, with a cache by shape."""
+    """Tokenizer of `spacy.blank(language)`, which spaCy's trained pipelines use too, with a cache by piece or shape.
 
-    def __init__(self) -> None:
-        english: Any = English.Defaults
-        affixes = {
-            "prefix_search": compile_prefix_regex(english.prefixes).search,
-            "suffix_search": compile_suffix_regex(english.suffixes).search,
-            "infix_finditer": compile_infix_regex(english.infixes).finditer,
-            "token_match": english.token_match,
-            "url_match": english.url_match,
-        }
-        specials = english.tokenizer_exceptions
+    `reads_pieces` tells whether the tokens of a text are those of its pieces, which holds for spaCy's `Tokenizer`
+    whatever its rules, apart from `find_joins`.
+    """
+
+    def __init__(self, language: str = ENGLISH) -> None:
         # spaCy is twice as fast with an empty vocabulary, which computes no lexical attributes for each new word.
         self._vocab = Vocab()
-        self._tokenizer = Tokenizer(self._vocab, rules=specials, max_cache_size=0, **affixes)
+        self._tokenizer = _load_tokenizer(language, self._vocab)
         self._tokenize_cached = lru_cache(CACHE_SIZE)(self._tokenize_text)
-        self._special_letters = pa.array({run for special in specials for run in LETTERS.findall(special)})
+        self.reads_pieces = type(self._tokenizer) is Tokenizer
+        self._has_shapes = language == ENGLISH
+        specials: Iterable[str] = self._tokenizer.rules if self.reads_pieces else ()
+        self._special_letters = pa.array({run for special in specials for run in LETTERS.findall(special)}, pa.string())
 
         # `find_joins` looks for these tokens at the end of a piece and at the start of the next piece.
-        self._halves = self._find_halves(Tokenizer(Vocab(), **affixes), specials)
+        self._halves = self._find_halves(specials) if specials else {}
         self._lasts, self._firsts = (sorted({pair[side] for pair in self._halves}) for side in (0, 1))
-        self._may_join = np.zeros((len(self._lasts), len(self._firsts)), dtype=np.bool_)
-        for last, first in self._halves:
-            self._may_join[self._lasts.index(last), self._firsts.index(first)] = True
+        lasts, firsts = ({word: place for place, word in enumerate(words)} for words in (self._lasts, self._firsts))
+        pairs = [lasts[last] * len(firsts) + firsts[first] for last, first in self._halves]
+        self._pairs = np.array(pairs, dtype=np.int64)
 
-    def _find_halves(
-        self, by_affixes: Tokenizer, specials: Iterable[str]
-    ) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    def _find_halves(self, specials: Iterable[str]) -> dict[tuple[str, str], set[tuple[str, str]]]:
         """Return the texts before and after each space that might divide a special case, by the tokens next to it.
 
         Spaces can divide a special case because spaCy searches the tokens of a whole text for the special cases that
-        its affix rules alone (`by_affixes`) would split.
+        contain a space themselves, such as "EE. UU.", or that its affix rules alone would split.
         """
+        affixes = ("prefix_search", "suffix_search", "infix_finditer", "token_match", "url_match")
+        by_affixes = Tokenizer(Vocab(), **{name: getattr(self._tokenizer, name) for name in affixes})
         split = {
             special: [token.text for token in by_affixes(special)]
             for special in specials
-            if by_affixes.find_prefix(special) or by_affixes.find_suffix(special) or by_affixes.find_infix(special)
+            if " " in special
+            or by_affixes.find_prefix(special)
+            or by_affixes.find_suffix(special)
+            or by_affixes.find_infix(special)
         }
         # In the final tokens, a token may have been replaced by the first or last token of another special case.
         finals = {special: self._tokenize_text(special) for special in split}
@@ -129,7 +133,7 @@ class PieceTokenizer:
 
     def tokenize_pieces(self, pieces: pa.StringArray) -> TokenizedTexts:
         """Tokenize distinct pieces, (P,), each in isolation."""
-        plain = pc.match_substring_regex(pieces, PLAIN_PIECE)
+        plain = pc.and_(pc.match_substring_regex(pieces, PLAIN_PIECE), self._has_shapes)
         words, counts = self._tokenize_plain(pieces.filter(plain))
         others = self.tokenize_texts(pieces.filter(pc.invert(plain)).to_pylist())
         words_of_others = pa.array(chain.from_iterable(others), pa.string())
@@ -191,7 +195,8 @@ class PieceTokenizer:
         first[some] = _places(tokenized.types, self._firsts)[ids[offsets[some]]]
         lasts, firsts = (pa.array(each).take(sequence).to_numpy() for each in (last, first))
         both = np.flatnonzero((lasts[:-1] >= 0) & (firsts[1:] >= 0))
-        both = both[self._may_join[lasts[both], firsts[both + 1]]]
+        pairs = lasts[both].astype(np.int64) * len(self._firsts) + firsts[both + 1]
+        both = both[np.isin(pairs, self._pairs)]
         left, right = (pieces.take(sequence.take(pa.array(both + side))).to_pylist() for side in (0, 1))
         is_join = [
             _may_be_halves(before, after, self._halves[self._lasts[last], self._firsts[first]])
@@ -199,6 +204,16 @@ class PieceTokenizer:
         ]
         joins: npt.NDArray[np.int64] = both[np.array(is_join, dtype=np.bool_)]
         return joins
+
+
+def _load_tokenizer(language: str, vocab: Vocab) -> Any:
+    """Return the tokenizer of a language; raise InputError if its parts are not installed."""
+    try:
+        tokenizer = spacy.blank(language, vocab=vocab).tokenizer
+        tokenizer(".")  # that of Korean looks for MeCab, which is not a Python package, on first use
+    except Exception as error:  # of which class, depends on what is missing
+        raise InputError(f"spaCy's tokenizer for the language {language!r} cannot be loaded: {error}") from error
+    return tokenizer
 
 
 def _may_be_halves(left: str, right: str, halves: Iterable[tuple[str, str]]) -> bool:

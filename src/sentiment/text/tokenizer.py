@@ -1,4 +1,4 @@
-"""Tokenize batches of reviews with spaCy's English rules."""
+"""Tokenize batches of reviews with spaCy's rules for a language."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sentiment.text.languages import ENGLISH
 from sentiment.text.spacy_pieces import (
     PieceTokenizer,
     TokenizedTexts,
@@ -40,6 +41,7 @@ class TokenRules:
     keep_breaks: bool  # keep HTML line breaks ("<br />"); otherwise each run of breaks becomes one space
     max_tokens: int | None  # keep only the first `max_tokens` tokens; None keeps all
     pad_to: int | None = None  # pad reviews to at least this many tokens; None adds no padding
+    language: str = ENGLISH  # spaCy's code of the language
 
 
 class ReviewTokenizer:
@@ -47,16 +49,16 @@ class ReviewTokenizer:
 
     def __init__(self, rules: TokenRules) -> None:
         self._rules = rules
-        self._tokenizer = PieceTokenizer()
+        self._tokenizer = PieceTokenizer(rules.language)
 
     def tokenize(self, texts: pa.StringArray) -> TokenizedTexts:
-        """Tokenize N texts as `spacy.blank("en")` does.
+        """Tokenize N texts as `spacy.blank(language)` does.
 
         A text without tokens becomes a single unknown token, so that no review is empty.
         """
         if not self._rules.keep_breaks:
             texts = pc.replace_substring_regex(texts, BREAKS, " ")
-        reviews, pieces = _split(texts)
+        reviews, pieces = (_split if self._tokenizer.reads_pieces else _keep_whole)(texts)
         tokenized_pieces = self._tokenizer.tokenize_pieces(pieces)
         joins = self._tokenizer.find_joins(pieces, tokenized_pieces, reviews.values)
         joins = np.setdiff1d(joins, reviews.offsets.to_numpy() - 1)  # a review's last piece joins no other review
@@ -118,6 +120,12 @@ def _split(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
     pieces = string_array(starts_of_pieces, text[~is_gap]).dictionary_encode()
     offsets = np.searchsorted(starts_of_pieces, starts).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pieces.indices), pieces.dictionary
+
+
+def _keep_whole(texts: pa.StringArray) -> tuple[pa.ListArray, pa.StringArray]:
+    """Return each text as its only piece, in the form of `_split`."""
+    encoded = texts.dictionary_encode()
+    return pa.ListArray.from_arrays(np.arange(len(texts) + 1, dtype=np.int32), encoded.indices), encoded.dictionary
 
 
 def _join(
