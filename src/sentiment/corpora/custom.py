@@ -158,7 +158,7 @@ def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) ->
     if unusable:
         say(f"{source.path}: left out {unusable:,} of {read:,} rows, which cannot be used; the first: {first_error}")
     if not kept:
-        raise InputError(f"{source.path}: holds no reviews (download.custom.path)")
+        raise InputError(f"{source.path}: holds no reviews")
 
 
 def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Row]:
