@@ -1,6 +1,7 @@
 """Hold out reviews so that equal texts, and reviews of the same film, stay on one side of a split."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -39,23 +40,25 @@ class SplitInputs(NamedTuple):
 
 def read_split_inputs(path: Path) -> SplitInputs:
     """Read the data needed to split a corpus, in batches, without keeping the texts."""
-    parts: list[SplitInputs] = []
+    splits, labels = array("b"), array("b")  # arrays grow in their places
+    texts, groups, test_texts = array("q"), array("q"), array("q")
     for batch in read_batches(path, ["split", "label", "group", "text"]):
-        splits = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
-        labels = batch["label"].fill_null(-1).to_numpy(zero_copy_only=False)
-        train, test = (batch.filter(pa.array(splits == split)) for split in (TRAIN, TEST))
-        texts, groups = (keys_of(train[name].to_pylist()) for name in ("text", "group"))
-        parts.append(SplitInputs(splits, labels, texts, groups, keys_of(test["text"].to_pylist())))
-    return SplitInputs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def keys_of(values: Iterable[str | None]) -> Keys:
-    """Hash each value to a 64-bit key, None to 0."""
-    return np.fromiter(map(key_of, values), dtype=np.int64)
+        numbers = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
+        splits.frombytes(numbers.tobytes())
+        labels.frombytes(batch["label"].fill_null(-1).to_numpy(zero_copy_only=False).tobytes())
+        train, test = (batch.filter(pa.array(numbers == split)) for split in (TRAIN, TEST))
+        texts.extend(map(key_of, train["text"].to_pylist()))
+        groups.extend(map(key_of, train["group"].to_pylist()))
+        test_texts.extend(map(key_of, test["text"].to_pylist()))
+    return SplitInputs(
+        np.frombuffer(splits, dtype=np.int8),
+        np.frombuffer(labels, dtype=np.int8),
+        *(np.frombuffer(keys, dtype=np.int64) for keys in (texts, groups, test_texts)),
+    )
 
 
 def key_of(value: str | None) -> int:
-    """Hash a value to 64 bits, None to 0; with ten million distinct values, a collision has probability 3e-6."""
+    """Hash a value to a 64-bit key, None to 0; with ten million distinct values, a collision has probability 3e-6."""
     if value is None:
         return 0
     return int.from_bytes(blake2b(value.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
