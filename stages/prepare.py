@@ -102,7 +102,7 @@ def encode_reviews(
 ) -> None:
     """Write the token ids and labels of each split; `splits` and `labels` are (N,).
 
-    All token ids and lengths are kept in memory until the end, 4 bytes each, 110 MB for IMDb.
+    All token ids are kept in memory until the end, 4 bytes each, 110 MB for IMDb.
     """
     from array import array
 
@@ -117,7 +117,7 @@ def encode_reviews(
     from sentiment.dataset.vocabulary import encode, to_tensors, vocabulary_words
 
     words, done = vocabulary_words(vocabulary), 0
-    # An array grows in its place; a list of arrays would have to be copied at the end.
+    # These arrays grow in place; a list of arrays would have to be copied into one at the end.
     ids, lengths = ([array("i") for _ in SPLITS_AND_VALIDATION] for _ in range(2))
     batches = read_batches(CORPUS, ["text"])
     with tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None) as bar:
@@ -131,8 +131,8 @@ def encode_reviews(
             done += len(tokens)
             bar.update(len(tokens))
     for number, name in enumerate(SPLITS_AND_VALIDATION):
-        tokens, counts = (np.frombuffer(parts[number], dtype=np.int32) for parts in (ids, lengths))
-        save_encoded(ENCODED[name], to_tensors(tokens, counts, labels[splits == number]))
+        joined, counts = (np.frombuffer(each[number], dtype=np.int32) for each in (ids, lengths))
+        save_encoded(ENCODED[name], to_tensors(joined, counts, labels[splits == number]))
 
 
 if __name__ == "__main__":

@@ -43,20 +43,30 @@ def test_a_file_that_is_not_a_corpus_is_refused(tmp_path: Path) -> None:
         read_corpus(tmp_path / "corpus.parquet", ["text"])
 
 
-@pytest.mark.parametrize(("batch_bytes", "groups"), [(1, 1), (1 << 40, 3)])
+def write_numbers(path: Path, count: int) -> list[str]:
+    """Write a corpus that ends in reviews with the texts 0, 1, ..., and return all texts."""
+    numbers = [review(id=str(number), text=str(number)) for number in range(count)]
+    write_corpus(path, [*REVIEWS, *numbers])
+    return [each.text for each in [*REVIEWS, *numbers]]
+
+
+@pytest.mark.parametrize(("batch_bytes", "most"), [(1, 1), (10_000, ROW_GROUP_REVIEWS), (1 << 40, 4505)])
 def test_batches_keep_the_order_of_the_reviews(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int, groups: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int, most: int
 ) -> None:
     monkeypatch.setattr(module, "BATCH_BYTES", batch_bytes)
-    path, count = tmp_path / "corpus.parquet", 2 * ROW_GROUP_REVIEWS + 500
-    write_corpus(path, [*REVIEWS, *(review(id=str(number), text=f"{number}") for number in range(count))])
-    batches = list(read_batches(path, ["text"]))
-    assert len(batches) == 3 // groups
-    assert [text for batch in batches for text in batch["text"].to_pylist()] == read_corpus(path, ["text"])["text"]
-    chosen = np.zeros(len(REVIEWS) + count, dtype=np.bool_)
-    chosen[[len(REVIEWS), len(REVIEWS) + count - 1]] = True
-    texts = [batch["text"].to_pylist() for batch in read_batches(path, ["text"], chosen)]
-    assert texts == ([["0"], [f"{count - 1}"]] if groups == 1 else [["0", f"{count - 1}"]])
+    texts = write_numbers(tmp_path / "corpus.parquet", 4500)
+    batches = list(read_batches(tmp_path / "corpus.parquet", ["text"]))
+    assert [text for batch in batches for text in batch["text"].to_pylist()] == texts
+    assert 0.5 * most < max(map(len, batches)) <= most
+
+
+def test_only_the_chosen_reviews_are_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    texts = write_numbers(tmp_path / "corpus.parquet", 9)
+    chosen = np.isin(np.arange(len(texts)), [3, len(texts) - 1])
+    batches = read_batches(tmp_path / "corpus.parquet", ["text"], chosen)
+    assert [batch["text"].to_pylist() for batch in batches] == [[texts[3]], ["8"]]
 
 
 def test_a_file_that_is_not_a_corpus_gives_no_batches(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
     else:
         rows = csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE)
     names: list[str] | None = None
-    name = str(path)  # converting a path for each row takes longer than reading the row
+    file = str(path)  # converting a path for each row takes longer than reading the row
     while True:
         try:
             values = next(rows)
@@ -256,7 +256,7 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
             continue
         if (names is None or len(values) != len(names)) and not any(map(str.strip, values)):
             continue  # a blank line
-        where = f"{name}:{rows.line_num}"
+        where = f"{file}:{rows.line_num}"
         if names is None:
             names = values if dialect.header else _numbers(values)
             _check_names(where, filter(None, names))  # several columns without a name do no harm

@@ -89,26 +89,26 @@ def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
 def read_batches(
     path: Path, columns: list[str], chosen: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a corpus in file order, in batches of as many whole row groups as fit into BATCH_BYTES.
+    """Yield columns of a corpus in file order, in batches of about BATCH_BYTES, but at least one review.
 
-    A batch has at least one row group. `chosen`, (N,), is a mask of the reviews to yield; None yields all. Raises
-    InputError for a damaged file.
+    `chosen`, (N,), is a mask of the reviews to yield; None yields all. Raises InputError for a damaged file.
     """
     start = 0
     with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
         for groups in _batch_groups(file.metadata):
-            (batch,) = file.read_row_groups(groups, columns, use_threads=False).combine_chunks().to_batches()
-            batch.validate(full=True)  # text must be valid UTF-8
-            stop = start + len(batch)
-            if chosen is None:
-                yield batch
-            elif chosen[start:stop].any():
-                yield batch.filter(pa.array(chosen[start:stop]))
-            start = stop
+            table = file.read_row_groups(groups, columns, use_threads=False).combine_chunks()
+            for batch in table.to_batches(max(1, len(table) * BATCH_BYTES // max(1, table.nbytes))):
+                batch.validate(full=True)  # text must be valid UTF-8
+                stop = start + len(batch)
+                if chosen is None:
+                    yield batch
+                elif chosen[start:stop].any():
+                    yield batch.filter(pa.array(chosen[start:stop]))
+                start = stop
 
 
 def _batch_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
-    """Yield the numbers of the row groups of each batch."""
+    """Yield the numbers of as many successive row groups as fit into BATCH_BYTES, but at least one."""
     batch: list[int] = []
     size = 0
     for group in range(metadata.num_row_groups):

@@ -40,7 +40,7 @@ class SplitInputs(NamedTuple):
 
 def read_split_inputs(path: Path) -> SplitInputs:
     """Read the data needed to split a corpus, in batches, without keeping the texts."""
-    splits, labels = array("b"), array("b")  # arrays grow in their places
+    splits, labels = array("b"), array("b")  # these arrays grow in place
     texts, groups, test_texts = array("q"), array("q"), array("q")
     for batch in read_batches(path, ["split", "label", "group", "text"]):
         numbers = pc.index_in(batch["split"], pa.array(SPLITS)).to_numpy().astype(np.int8)
