@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["download"]["corpus"] = "custom"
-    params["download"]["custom"]["path"] = "rows.csv"
+    params["download"]["custom"] |= {"path": "rows.csv", "url": None, "sha256": None}
     print(f"{'rows':>12} {'stage':>16} {'processor seconds':>18} {'rows a second':>14} {'peak MB':>8}")
     for rows in arguments.rows:
         with TemporaryDirectory() as name:
