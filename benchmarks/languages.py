@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import spacy
 
-from sentiment.corpora.reviews import BATCH_REVIEWS
+from sentiment.corpora.reviews import ROW_GROUP_REVIEWS
 from sentiment.text.spacy_pieces import PieceTokenizer
 from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
@@ -76,7 +76,7 @@ def load(language: str) -> tuple[ReviewTokenizer, Any]:
 def measure(language: str, texts: list[str]) -> tuple[float, float]:
     """Return the texts a second of this project, in batches as large as the pipeline's, and of spaCy."""
     ours, spacys = load(language)
-    batches = [pa.array(texts[start : start + BATCH_REVIEWS]) for start in range(0, len(texts), BATCH_REVIEWS)]
+    batches = [pa.array(texts[start : start + ROW_GROUP_REVIEWS]) for start in range(0, len(texts), ROW_GROUP_REVIEWS)]
     started = time.process_time()
     for batch in batches:
         ours.tokenize(batch)

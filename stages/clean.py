@@ -29,10 +29,12 @@ OUTPUTS = {
     "classifier": ["README.md", "model.json", "vocabulary.json", "weights.safetensors"],
     "metrics/pushed": ["prepare.json", "vectors.json", "pretrain.json", "train.json", "test.json"],
 }
-# Downloads are named by their own sha256, and saved states by the sha256 of their inputs.
+# Downloads are named by their own sha256, and saved states by the sha256 of their inputs. In downloads/custom there are
+# only links to downloads.
 SHA256 = "[0-9a-f]" * 64
 OTHERS = [
     *("report.html", "dvc_plots/index.html", f"downloads/{SHA256}", f"downloads/{SHA256}.part"),
+    "downloads/custom/*",
     *(f"resume/{folder}{SHA256}-*.state" for folder in ("*/", "experiments/*/")),
 ]
 FOLDERS = [

@@ -1,7 +1,9 @@
 """Write the selected corpus as one Parquet file."""
 
-from stages.params import Params
-from stages.paths import CORPUS, DOWNLOADS
+from pathlib import Path
+
+from stages.params import Download, Params
+from stages.paths import CORPUS, DOWNLOADS, NAMED_DOWNLOADS
 from stages.run import run
 
 
@@ -29,7 +31,7 @@ def download_corpus(params: Params) -> None:
         case "custom":
             custom = params.download.custom
             source = Source(
-                custom.path,
+                custom.path if custom.url is None else str(fetch_custom(params.download)),
                 Columns(custom.text_column, custom.label_column, custom.split_column, custom.group_column),
                 Labels(custom.spellings, custom.label_names, leave_out=isinstance(custom.labels, dict)),
                 Dialect(custom.delimiter, custom.encoding, custom.quotes, custom.header),
@@ -37,6 +39,20 @@ def download_corpus(params: Params) -> None:
                 drop_unusable=custom.unusable == "drop",
             )
             write_corpus(CORPUS, read_custom(source, custom.test_share, custom.seed), custom.label_names)
+
+
+def fetch_custom(download: Download) -> Path:
+    """Fetch the user's file, and return its path under the name that it has at the URL, which says its kind."""
+    from sentiment.download.fetch import fetch
+    from sentiment.storage.outputs import link_or_copy
+
+    custom = download.custom
+    assert custom.url is not None
+    assert custom.sha256 is not None
+    named = NAMED_DOWNLOADS / custom.file_name
+    fetched = fetch(custom.url, custom.sha256, DOWNLOADS, download.max_bytes, parameter="download.custom.sha256")
+    link_or_copy(fetched, named)
+    return named
 
 
 if __name__ == "__main__":

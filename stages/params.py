@@ -7,6 +7,7 @@ import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -102,6 +103,8 @@ class Custom(Section):
     """Parameters of the user's own text."""
 
     path: Name
+    url: Url | None
+    sha256: Sha256 | None
     labels: Annotated[Any, AfterValidator(_labels)]
     text_column: Name | Positive
     label_column: Name | Positive
@@ -123,6 +126,20 @@ class Custom(Section):
         if len(set(named)) < len(named):
             raise ValueError(f"its columns must have different names; got {', '.join(map(str, named))}")
         return self
+
+    @model_validator(mode="after")
+    def _url_is_complete(self) -> "Custom":
+        if (self.url is None) != (self.sha256 is None):
+            missing = "url" if self.url is None else "sha256"
+            raise ValueError(f"url and sha256 must both be given, or both be null; {missing} is null")
+        if self.url is not None and not Path(self.file_name).suffix:
+            raise ValueError(f"url must end with the name of a file, such as reviews.csv; got {abbreviated(self.url)}")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file at the end of the URL, whose suffix says what the file holds."""
+        return urlsplit(self.url or "").path.rpartition("/")[2]
 
     @property
     def spellings(self) -> list[list[str]]:

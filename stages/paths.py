@@ -11,6 +11,7 @@ METRICS = {
 }
 
 DOWNLOADS = Path("downloads")  # complete and partial downloads, by sha256; ignored by git and DVC
+NAMED_DOWNLOADS = DOWNLOADS / "custom"  # links to downloads, by the names of the files
 
 RESUME = Path("resume")  # saved states of interrupted stages, by the digest of their inputs; ignored by git and DVC
 

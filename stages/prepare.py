@@ -107,10 +107,13 @@ def encode_reviews(
 ) -> None:
     """Write the token ids and labels of each split; `splits` and `labels` are (N,).
 
-    All token ids are kept in memory until the end, 110 MB for IMDb.
+    All token ids are kept in memory until the end, 4 bytes each, 110 MB for IMDb.
     """
+    from array import array
+
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
     from tqdm import tqdm
 
     from sentiment.corpora.reviews import read_batches
@@ -119,19 +122,22 @@ def encode_reviews(
     from sentiment.dataset.vocabulary import encode, to_tensors, vocabulary_words
 
     words, done = vocabulary_words(vocabulary), 0
-    parts: list[list[pa.ListArray]] = [[] for _ in SPLITS_AND_VALIDATION]
+    # These arrays grow in place; a list of arrays would have to be copied into one at the end.
+    ids, lengths = ([array("i") for _ in SPLITS_AND_VALIDATION] for _ in range(2))
     batches = read_batches(CORPUS, ["text"])
     with tqdm(desc="encode", total=len(splits), unit=" reviews", disable=None) as bar:
         for tokenized in tokenizer.tokenize_all(batch["text"] for batch in batches):
             tokens = encode(tokenized, words, pad_to)
             here = splits[done : done + len(tokens)]
             for split in np.unique(here):
-                parts[split].append(tokens.filter(pa.array(here == split)))
+                chosen = tokens.filter(pa.array(here == split))
+                ids[split].frombytes(chosen.flatten().to_numpy().tobytes())
+                lengths[split].frombytes(pc.list_value_length(chosen).to_numpy().tobytes())
             done += len(tokens)
             bar.update(len(tokens))
     for number, name in enumerate(SPLITS_AND_VALIDATION):
-        tokens = pa.chunked_array(parts[number], pa.list_(pa.int32()))
-        save_encoded(ENCODED[name], to_tensors(tokens, labels[splits == number]))
+        joined, counts = (np.frombuffer(each[number], dtype=np.int32) for each in (ids, lengths))
+        save_encoded(ENCODED[name], to_tensors(joined, counts, labels[splits == number]))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from stages.clean import OUTPUTS, clean
-from stages.paths import DOWNLOADS, METRICS, REPORT, RESUME
+from stages.paths import DOWNLOADS, METRICS, NAMED_DOWNLOADS, REPORT, RESUME
 from tests.clone import ROOT, SMALL, STAGES, Clone
 
 KNOWN = {f"{folder}/{name}" for folder, names in OUTPUTS.items() for name in names} | {str(REPORT)}
 DIGEST = "0123456789abcdef" * 4
 SAVED = [f"{RESUME}/train/{DIGEST}-chosen.state", f"{RESUME}/experiments/train/{DIGEST}-chosen.state"]
 HALF = ["data/vectors.partial", "model.partial/weights.safetensors", f"{SAVED[0]}.partial"]
-OURS = [*SAVED, *HALF, f"{DOWNLOADS}/{DIGEST}", f"{DOWNLOADS}/{DIGEST}.part", "dvc_plots/index.html"]
+OURS = [*SAVED, *HALF, "dvc_plots/index.html"]
+OURS += [f"{DOWNLOADS}/{DIGEST}", f"{DOWNLOADS}/{DIGEST}.part", f"{NAMED_DOWNLOADS}/reviews.csv"]
 THEIRS = [
     *("data/reviews.csv", "data/mine/train.csv", "data/prepared/notes.txt", "model/README.md", "curves/mine.png"),
     *("pretrained/old.safetensors", "evaluation/notes.txt", "metrics/test.json", "metrics/pushed/mine.json"),

@@ -27,6 +27,7 @@ from stages.params import parse_yaml, read_params
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PRETRAINING = TEXT[TEXT.index("  enabled: false") : TEXT.index("  softmax:")]
+WITHOUT_URL = TEXT[TEXT.index("    url: null") : TEXT.index("    pattern:")]
 RATE = "learning_rate: 0.006"  # of train; pretrain has another rate
 
 BROKEN = [
@@ -62,6 +63,21 @@ BROKEN = [
         "label_column: label",
         "label_column: text",
         "download.custom: its columns must have different names; got text, text",
+    ),
+    (
+        "url: null",
+        "url: https://example.org/reviews.csv",
+        "download.custom: url and sha256 must both be given, or both be null; sha256 is null",
+    ),
+    (
+        "sha256: null",
+        f"sha256: {'a' * 64}",
+        "download.custom: url and sha256 must both be given, or both be null; url is null",
+    ),
+    (
+        WITHOUT_URL,
+        f"    url: https://example.org/reviews/\n    sha256: {'a' * 64}\n",
+        "download.custom: url must end with the name of a file, such as reviews.csv; got 'https://example.org/reviews/'",
     ),
     ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
     ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),

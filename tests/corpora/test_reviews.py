@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.corpora.reviews import BATCH_REVIEWS, SCHEMA, read_batches, read_corpus, write_corpus
+from sentiment.corpora import reviews as module
+from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, SCHEMA, read_batches, read_corpus, write_corpus
 from sentiment.errors import InputError
 from tests.conftest import review
 
@@ -28,7 +29,6 @@ def test_a_written_corpus_is_read_unchanged(tmp_path: Path) -> None:
         (review(text=""), "here:1: the review is empty or only white space"),
         (review(text=" \n\t\xa0"), "here:1: the review is empty or only white space"),
         (review(text="\ud800"), "here:1: the text contains half a surrogate pair"),
-        (review(id="test/0"), "here:1: the id 'test/0' is used twice"),
     ],
 )
 def test_an_invalid_review_is_reported_and_no_file_is_left(tmp_path: Path, wrong: object, message: str) -> None:
@@ -43,15 +43,30 @@ def test_a_file_that_is_not_a_corpus_is_refused(tmp_path: Path) -> None:
         read_corpus(tmp_path / "corpus.parquet", ["text"])
 
 
-def test_batches_keep_the_order_of_the_reviews(tmp_path: Path) -> None:
-    path, count = tmp_path / "corpus.parquet", 2 * BATCH_REVIEWS + 500
-    write_corpus(path, [*REVIEWS, *(review(id=str(number), text=f"{number}") for number in range(count))])
-    batches = list(read_batches(path, ["text"]))
-    assert max(map(len, batches)) == BATCH_REVIEWS
-    assert [text for batch in batches for text in batch["text"].to_pylist()] == read_corpus(path, ["text"])["text"]
-    chosen = np.zeros(len(REVIEWS) + count, dtype=np.bool_)
-    chosen[[len(REVIEWS), len(REVIEWS) + count - 1]] = True
-    assert [batch["text"].to_pylist() for batch in read_batches(path, ["text"], chosen)] == [["0"], [f"{count - 1}"]]
+def write_numbers(path: Path, count: int) -> list[str]:
+    """Write a corpus that ends in reviews with the texts 0, 1, ..., and return all texts."""
+    numbers = [review(id=str(number), text=str(number)) for number in range(count)]
+    write_corpus(path, [*REVIEWS, *numbers])
+    return [each.text for each in [*REVIEWS, *numbers]]
+
+
+@pytest.mark.parametrize(("batch_bytes", "most"), [(1, 1), (10_000, ROW_GROUP_REVIEWS), (1 << 40, 4505)])
+def test_batches_keep_the_order_of_the_reviews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int, most: int
+) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", batch_bytes)
+    texts = write_numbers(tmp_path / "corpus.parquet", 4500)
+    batches = list(read_batches(tmp_path / "corpus.parquet", ["text"]))
+    assert [text for batch in batches for text in batch["text"].to_pylist()] == texts
+    assert 0.5 * most < max(map(len, batches)) <= most
+
+
+def test_only_the_chosen_reviews_are_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    texts = write_numbers(tmp_path / "corpus.parquet", 9)
+    chosen = np.isin(np.arange(len(texts)), [3, len(texts) - 1])
+    batches = read_batches(tmp_path / "corpus.parquet", ["text"], chosen)
+    assert [batch["text"].to_pylist() for batch in batches] == [[texts[3]], ["8"]]
 
 
 def test_a_file_that_is_not_a_corpus_gives_no_batches(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,12 +18,17 @@ from sentiment.corpora.splitting import (
     count_shared_texts,
     draw_labelled,
     hold_out,
-    keys_of,
+    key_of,
     read_split_inputs,
     report_share,
 )
 from sentiment.errors import InputError
 from tests.conftest import review
+
+
+def keys_of(values: Iterable[str | None]) -> Keys:
+    return np.array([key_of(value) for value in values], dtype=np.int64)
+
 
 LABELS = st.lists(st.integers(0, 1), min_size=4, max_size=60)
 

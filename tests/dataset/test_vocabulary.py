@@ -85,10 +85,9 @@ def test_unknown_tokens_share_one_id(tokenized: TokenizedTexts, vocabulary: Voca
     assert reviews.type == pa.list_(pa.int32())
 
 
-@pytest.mark.parametrize("batches", [[[[4, 5], [6]]], [[[4, 5]], [[6]]]])
-def test_batches_of_lists_become_one_set_of_tensors(batches: list[list[list[int]]]) -> None:
-    tokens = pa.chunked_array(batches, pa.list_(pa.int32()))
-    reviews = to_tensors(tokens, np.array([1, 0], dtype=np.int8))
+def test_tokens_and_lengths_become_tensors() -> None:
+    tokens, lengths = np.array([4, 5, 6], dtype=np.int32), np.array([2, 1], dtype=np.int32)
+    reviews = to_tensors(tokens, lengths, np.array([1, 0], dtype=np.int8))
     assert reviews.tokens.tolist() == [4, 5, 6]
     assert reviews.offsets.tolist() == [0, 2, 3]
     assert reviews.labels.tolist() == [1, 0]
@@ -96,7 +95,8 @@ def test_batches_of_lists_become_one_set_of_tensors(batches: list[list[list[int]
 
 
 def test_a_split_without_reviews_becomes_empty_tensors() -> None:
-    reviews = to_tensors(pa.chunked_array([], pa.list_(pa.int32())), np.zeros(0, dtype=np.int8))
+    none = np.zeros(0, dtype=np.int32)
+    reviews = to_tensors(none, none, np.zeros(0, dtype=np.int8))
     assert reviews.tokens.tolist() == []
     assert reviews.offsets.tolist() == [0]
 

@@ -9,6 +9,7 @@ A label or a split that no column gives is said by where a text lies:
 """
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
 from sentiment.corpora.reviews import SENTIMENT, SPLITS, Review, check_review
-from sentiment.corpora.splitting import hold_out, keys_of, report_share
+from sentiment.corpora.splitting import hold_out, key_of, report_share
 from sentiment.errors import InputError, abbreviated
 
 SHOWN = 5  # labels in a message, of many
@@ -98,7 +99,7 @@ def read_custom(source: Source, test_share: float, seed: int) -> Iterator[Review
             return
         in_test = _draw_test(source, parts, test_share, seed)
         for review, test in zip(read_parts(source, parts, _be_silent), in_test, strict=True):
-            yield review._replace(split="test" if test else "train")
+            yield review._replace(split="test") if test else review
     except OSError as error:
         raise InputError(f"{source.path}: cannot be read: {error.strerror} (download.custom.path)") from error
 
@@ -109,18 +110,14 @@ def _be_silent(message: str) -> None:
 
 def _draw_test(source: Source, parts: list[Part], share: float, seed: int) -> npt.NDArray[np.bool_]:
     """Return which reviews are drawn for test, (N,)."""
-    labels: list[int] = []
-    groups: list[str | None] = []
-
-    def texts() -> Iterator[str]:
-        for review in read_parts(source, parts, print):
-            assert review.label is not None
-            labels.append(review.label)
-            groups.append(review.group)
-            yield review.text
-
-    ties = {"text": keys_of(texts()), "group": keys_of(groups)}
-    numbers = np.array(labels, dtype=np.int8)
+    labels, texts, groups = array("b"), array("q"), array("q")
+    for review in read_parts(source, parts, print):
+        assert review.label is not None
+        labels.append(review.label)
+        texts.append(key_of(review.text))
+        groups.append(key_of(review.group))
+    numbers = np.frombuffer(labels, dtype=np.int8)
+    ties = {"text": np.frombuffer(texts, dtype=np.int64), "group": np.frombuffer(groups, dtype=np.int64)}
     names = source.labels.names
     missing = [name for number, name in enumerate(names) if number not in numbers]
     if missing:
@@ -166,7 +163,7 @@ def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) ->
     if unusable:
         say(f"{source.path}: left out {unusable:,} of {read:,} rows, which cannot be used; the first: {first_error}")
     if not kept:
-        raise InputError(f"{source.path}: holds no reviews (download.custom.path)")
+        raise InputError(f"{source.path}: holds no reviews")
 
 
 def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Row]:
@@ -177,7 +174,7 @@ def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Ro
         needed = [each for each in astuple(source.columns) if each is not None and each not in part.says]
         rows = read_rows(part.path, needed, source.dialect, part.kind, say)
         if part.kind in NATURAL:  # spreadsheets write rows of nothing
-            rows = (row for row in rows if row.problem or any(str(value).strip() for value in row.values.values()))
+            rows = (row for row in rows if row.problem or any(map(str.strip, map(str, row.values.values()))))
     if part.says:
         rows = (row._replace(values={**row.values, **part.says}) for row in rows)
     yield from rows
@@ -188,9 +185,10 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
     where = row.where
     if row.problem is not None:
         raise InputError(f"{where}: {row.problem}")
-    text, label, split, group = (
-        None if column is None else _value(row, key, column) for key, column in vars(columns).items()
-    )
+    text = _value(row, "text", columns.text)
+    label = _value(row, "label", columns.label)
+    split = _value(row, "split", columns.split)
+    group = _value(row, "group", columns.group)
     if not isinstance(text, str):
         raise InputError(f"{where}: {columns.text} must be a string; got {abbreviated(text)}")
     name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
@@ -223,8 +221,10 @@ def _some(labels: Iterable[str]) -> str:
     return ", ".join(shown if len(shown) <= MANY else [*shown[:SHOWN], f"... ({len(shown)} in all)"])
 
 
-def _value(row: Row, key: str, column: str | int) -> object:
-    """Return the value of a column; `key` says which in messages."""
+def _value(row: Row, key: str, column: str | int | None) -> object:
+    """Return the value of a column, None without a column; `key` says which in messages."""
+    if column is None:
+        return None
     if isinstance(column, int) and column <= len(row.values):
         column = list(row.values)[column - 1]
     if column not in row.values:

@@ -242,6 +242,7 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
     else:
         rows = csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE)
     names: list[str] | None = None
+    file = str(path)  # converting a path for each row takes longer than reading the row
     while True:
         try:
             values = next(rows)
@@ -253,9 +254,9 @@ def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Itera
                 raise InputError(f"{path}:{rows.line_num}: the header is not valid CSV: {cause}") from error
             yield Row(f"{path}:{rows.line_num}", {}, f"is not valid CSV: {cause}")
             continue
-        if not any(map(str.strip, values)) and (names is None or len(values) != len(names)):
+        if (names is None or len(values) != len(names)) and not any(map(str.strip, values)):
             continue  # a blank line
-        where = f"{path}:{rows.line_num}"
+        where = f"{file}:{rows.line_num}"
         if names is None:
             names = values if dialect.header else _numbers(values)
             _check_names(where, filter(None, names))  # several columns without a name do no harm

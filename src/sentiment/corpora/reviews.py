@@ -20,7 +20,7 @@ SPLITS = ("train", "test", "unsup")
 SENTIMENT = ("negative", "positive")  # the names of the labels 0 and 1, unless the corpus has others
 SURROGATE = re.compile("[\ud800-\udfff]")
 ROW_GROUP_REVIEWS = 2_000  # bounds memory while writing
-BATCH_REVIEWS = 1_000  # bounds memory while reading
+BATCH_BYTES = 1 << 22  # bounds memory while reading; smaller batches of short texts take longer
 
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
@@ -54,9 +54,9 @@ def write_corpus(path: Path, reviews: Iterable[Review], labels: Sequence[str] = 
     """Validate reviews and write them to a Parquet file in the given order, with the names of their labels by number.
 
     Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, half a surrogate
-    pair in a text or group, a repeated id, and a train or test split without reviews of each label.
+    pair in a text or group, and a train or test split without reviews of each label. Ids are not checked: every source
+    makes its own from numbers, and a set of ten million ids takes a gigabyte.
     """
-    seen: set[str] = set()
     counts: Counter[tuple[str, int | None]] = Counter()
     # without names where they are SENTIMENT, as in the files of versions that knew no others
     schema = SCHEMA if tuple(labels) == SENTIMENT else SCHEMA.with_metadata({"labels": json.dumps(labels)})
@@ -67,9 +67,6 @@ def write_corpus(path: Path, reviews: Iterable[Review], labels: Sequence[str] = 
         batch: list[Review] = []
         for review in reviews:
             check_review(review)
-            if review.id in seen:
-                raise InputError(f"{review.where}: the id {review.id!r} is used twice; each review needs its own id")
-            seen.add(review.id)
             counts[review.split, review.label] += 1
             batch.append(review)
             if len(batch) == ROW_GROUP_REVIEWS:
@@ -102,20 +99,36 @@ def read_corpus(path: Path, columns: list[str]) -> dict[str, list[Any]]:
 def read_batches(
     path: Path, columns: list[str], chosen: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a corpus in file order, in batches of up to BATCH_REVIEWS reviews.
+    """Yield columns of a corpus in file order, in batches of about BATCH_BYTES, but at least one review.
 
     `chosen`, (N,), is a mask of the reviews to yield; None yields all. Raises InputError for a damaged file.
     """
     start = 0
     with reading_parquet(path, "a corpus"), pq.ParquetFile(path, pre_buffer=False) as file:
-        for batch in file.iter_batches(BATCH_REVIEWS, columns=columns, use_threads=False):
-            batch.validate(full=True)  # text must be valid UTF-8
-            stop = start + len(batch)
-            if chosen is None:
-                yield batch
-            elif chosen[start:stop].any():
-                yield batch.filter(pa.array(chosen[start:stop]))
-            start = stop
+        for groups in _batch_groups(file.metadata):
+            table = file.read_row_groups(groups, columns, use_threads=False).combine_chunks()
+            for batch in table.to_batches(max(1, len(table) * BATCH_BYTES // max(1, table.nbytes))):
+                batch.validate(full=True)  # text must be valid UTF-8
+                stop = start + len(batch)
+                if chosen is None:
+                    yield batch
+                elif chosen[start:stop].any():
+                    yield batch.filter(pa.array(chosen[start:stop]))
+                start = stop
+
+
+def _batch_groups(metadata: pq.FileMetaData) -> Iterator[list[int]]:
+    """Yield the numbers of as many successive row groups as fit into BATCH_BYTES, but at least one."""
+    batch: list[int] = []
+    size = 0
+    for group in range(metadata.num_row_groups):
+        size += metadata.row_group(group).total_byte_size
+        if batch and size > BATCH_BYTES:
+            yield batch
+            batch, size = [], metadata.row_group(group).total_byte_size
+        batch.append(group)
+    if batch:
+        yield batch
 
 
 @contextmanager

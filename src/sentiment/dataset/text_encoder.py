@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.dataset.vocabulary import encode, load_vocabulary, to_tensors, vocabulary_words
@@ -29,7 +30,9 @@ class TextEncoder:
     def encode(self, texts: pa.StringArray) -> EncodedReviews:
         """Encode N texts, none of them null; their labels are unknown."""
         tokens = encode(self._tokenizer.tokenize(texts), self._words, self._rules.pad_to)
-        return to_tensors(tokens, np.full(len(texts), -1, dtype=np.int8))
+        lengths = pc.list_value_length(tokens).to_numpy()
+        # a copy, since tensors of Arrow's memory, which is read-only, could be written to
+        return to_tensors(tokens.flatten().to_numpy().copy(), lengths, np.full(len(texts), -1, dtype=np.int8))
 
     def split(self, texts: pa.StringArray) -> list[list[str]]:
         """Return the tokens of N texts as the texts spell them; `encode` may add padding after them."""

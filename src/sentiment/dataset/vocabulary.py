@@ -65,14 +65,12 @@ def encode(tokenized: TokenizedTexts, words: pa.StringArray, pad_to: int | None 
     return encoded if pad_to is None else _pad(encoded, pad_to)
 
 
-def to_tensors(tokens: pa.ListArray | pa.ChunkedArray, labels: npt.NDArray[np.int8]) -> EncodedReviews:
-    """Convert N lists of int32 and their labels, (N,), to tensors."""
-    lengths = torch.tensor(pc.list_value_length(tokens).to_numpy(), dtype=torch.int64)
-    return EncodedReviews(
-        tokens=torch.tensor(pc.list_flatten(tokens).to_numpy()),
-        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
-        labels=torch.tensor(labels),
-    )
+def to_tensors(
+    tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int32], labels: npt.NDArray[np.int8]
+) -> EncodedReviews:
+    """Convert the concatenated tokens of N reviews, (M,), their lengths, (N,), and labels, (N,), without a copy."""
+    offsets = np.append(0, np.cumsum(lengths, dtype=np.int64))
+    return EncodedReviews(*map(torch.from_numpy, (tokens, offsets, labels)))
 
 
 def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
