@@ -176,7 +176,7 @@ def test_a_closed_standard_output_is_reported(model: str, monkeypatch: pytest.Mo
 
 
 def test_the_message_for_a_full_gpu_says_how_to_use_the_cpu(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **options: object) -> None:
         raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
     monkeypatch.setattr("sentiment.models.classifier.Classifier.forward", refuse)
