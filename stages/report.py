@@ -38,6 +38,7 @@ def report(params: Params) -> None:
             ("linear baseline", f"{test['baseline_accuracy']:.2%}"),
             ("majority class", f"{test['majority_share']:.2%}"),
             ("area under ROC", f"{test['roc_auc']:.4f}"),
+            *([("mean F1 of the labels", f"{test['f1']:.4f}")] if len(scorer.labels) > 2 else []),
             ("test loss, nats", f"{test['loss']:.4f}"),
             ("test reviews", f"{test['reviews']:,}"),
         ],

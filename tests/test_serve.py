@@ -83,7 +83,7 @@ def test_the_labels_are_listed_by_probability_if_there_are_more_than_two(
         assert rows.first.inner_text().split()[0] == label
         assert sorted(row.split()[0] for row in rows.all_inner_texts()) == ["bad", "fair", "good"]
         expect(page.locator("#bar")).to_be_hidden()
-        expect(page.locator("#explanation")).to_contain_text("Words in favour and against")
+        expect(page.locator("#explanation")).to_contain_text("Words in favour of the label and against it")
         page.close()
 
 
