@@ -11,7 +11,7 @@ class Word(NamedTuple):
 
     text: str
     follows_space: bool
-    weight: float  # from -1 to 1, relative to the text's largest weight; what speaks for which label, the model says
+    weight: float  # from -1 to 1, relative to the text's largest weight; of the logit, see `attribution.token_weights`
 
 
 def align_words(text: str, tokens: Sequence[str], weights: Sequence[float]) -> list[Word]:
