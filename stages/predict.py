@@ -209,8 +209,9 @@ def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> st
     message += f"{unscored:,} without a score: missing, blank or unreadable" if unscored else "all have a score"
     first = f"; the first that could not be read: {problem}" if problem else ""
     if unscored == rows:
-        what = f"of {rows:,} rows none has a text{first}" if rows else "the input has no rows"
-        raise InputError(f"{what}; no output was written")
+        raise InputError(
+            f"of {rows:,} rows none has a text{first}; no output was written" if rows else "the input has no texts"
+        )
     return message + first
 
 

@@ -66,7 +66,10 @@ def train_vectors(params: Params, vocabulary_size: int) -> Rows:
     tokens = sum(len(reviews.tokens) for reviews in texts)
     print(f"{counts.nnz:,} pairs of neighbours in {tokens:,} tokens; factorizing them", flush=True)
     if tokens < MUCH_TEXT and params.vectors.source == "trained" and params.download.corpus != "sample":
-        print("hint: that is little text to learn vectors from; try vectors.source=both, or add texts without labels")
+        print(
+            "hint: that is little text to learn vectors from; add texts without labels, "
+            "or try vectors.source=both with vectors of the text's language"
+        )
     matrix = factorize(counts, trained.dimension, trained.shift, params.vectors.seed)
     return Rows(matrix, np.diff(counts.indptr) > 0)
 

@@ -136,7 +136,7 @@ def test_without_a_text_the_message_says_how_to_pass_one(
     else:
         give(monkeypatch, content)
     expected = (
-        "no text given; name a file of texts, pass a text with --text" if content is None else "the input has no r"
+        "no text given; name a file of texts, pass a text with --text" if content is None else "the input has no texts"
     )
     with pytest.raises(InputError, match=f"^{expected}"):
         main(["--model", model])

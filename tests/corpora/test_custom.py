@@ -247,7 +247,7 @@ OTHER_FORMATS = [
         "text,label\nfine, but long,good\n",
         r"a\.csv:2: must have 2 columns, .*put double quotes around a text that contains commas",
     ),
-    ("a.csv", "comment;label\ngood;1\n", r"a\.csv:2: has no column 'text' .*its columns are 'comment;label'"),
+    ("a.csv", "comment;label\ngood;1\n", r"a\.csv:2: has no column 'text' .*its columns are 'comment', 'label'"),
     ("a.xlsx", "PK", r"a\.xlsx: must be a file of type \.csv, .*save it as \.csv"),
     ("a.tar", "", r"a\.tar: .*unpack it"),
     ("a.csv.gz", "text", r"a\.csv\.gz: is damaged or incomplete: Not a gzipped file"),

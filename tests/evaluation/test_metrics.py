@@ -63,6 +63,13 @@ def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.9 * 0.1 / 2500), rel=0.05)
 
 
+def test_the_interval_without_mistakes_is_not_empty() -> None:
+    low, high = accuracy_interval(np.ones(24, dtype=np.bool_))
+    assert low == pytest.approx(0.025 ** (1 / 24))  # then 24 of 24 have a probability of 2.5 %
+    assert high == 1.0
+    assert accuracy_interval(np.zeros(24, dtype=np.bool_)) == pytest.approx((0.0, 1 - low))
+
+
 def test_mcnemar_matches_a_hand_calculation() -> None:
     both, one, other = [True] * 6, [True] * 4, [False] * 4
     # Heads four times in four throws, or tails four times: 2 / 2^4.

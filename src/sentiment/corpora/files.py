@@ -210,14 +210,19 @@ def _guess_encoding(sample: bytes) -> str:
 
 
 def _guess_delimiter(lines: list[str], columns: Sequence[str | int], natural: str, header: bool) -> str:
-    """Return the delimiter with which the first row has the columns, or else the natural one."""
+    """Return the delimiter with which the first row has the columns, or else with which it has most fields."""
     first = next((line for line in lines if line.strip()), "")
-    for delimiter in sorted(DELIMITERS, key=lambda each: each != natural):
-        values = next(csv.reader([first], delimiter=delimiter), [])
+    rows = {
+        delimiter: next(csv.reader([first], delimiter=delimiter), [])
+        for delimiter in sorted(DELIMITERS, key=lambda each: each != natural)
+    }
+    for delimiter, values in rows.items():
         names = values if header else _numbers(values)
         if all(each in names if isinstance(each, str) else each <= len(names) for each in columns):
             return delimiter
-    return natural
+    return max(
+        rows, key=lambda delimiter: len(rows[delimiter])
+    )  # a column is misspelt; the error names those there are
 
 
 def _numbers(values: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ from torch import nn
 
 from sentiment.errors import InputError
 
+# Values of ONEDNN_MAX_CPU_ISA.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
+
 
 def choose_device(precision: str = "float32") -> torch.device:
     """Return this process's GPU, or the CPU if there is none, set up to give the same bits on every run.
@@ -44,12 +47,14 @@ def choose_device(precision: str = "float32") -> torch.device:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether the device has bfloat16 instructions; without them, bfloat16 is slower than float32.
 
-    A processor that PyTorch's `ATEN_CPU_CAPABILITY` limits to AVX2 counts as having no such instructions.
+    A processor that PyTorch's `ATEN_CPU_CAPABILITY` or oneDNN's `ONEDNN_MAX_CPU_ISA` limits to older instructions
+    counts as having none for bfloat16.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()  # PyTorch then runs its own slow LSTM on some processors
+    if torch.backends.cpu.get_cpu_capability() == "AVX2" or limit in WITHOUT_BFLOAT16:
         return False
     able = torch.cpu.get_capabilities()
     has_instructions = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86-64, x86-64, Arm
