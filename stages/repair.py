@@ -1,4 +1,4 @@
-"""Remove files that a killed DVC left half-written; not a pipeline stage, but the first step of `make run`.
+"""Remove files that a killed DVC left half-written, and check params.yaml; the first step of `make run`, not a stage.
 
 python -m stages.repair
 
@@ -28,6 +28,7 @@ from voluptuous import Invalid
 
 from sentiment.errors import InputError
 from sentiment.storage.outputs import atomic_output
+from stages.params import read_params
 from stages.run import one_line_errors
 
 LOCK = Path("dvc.lock")
@@ -180,6 +181,21 @@ def check_git(folder: Path = Path()) -> None:
         raise InputError(f"DVC needs a git repository, and this folder is not in one; {advice}") from error
 
 
+def check_parameters() -> None:
+    """Raise InputError if params.yaml is wrong, or names a file of the user's that does not exist.
+
+    DVC skips stages whose inputs have not changed, so that a stage may find a mistake late, and says of a missing file
+    no more than that there is none.
+    """
+    params = read_params()
+    for parameter, path in (
+        ("download.custom.path", params.download.custom.path),
+        ("evaluate.behaviour", params.evaluate.behaviour),
+    ):
+        if not Path(path).exists():
+            raise InputError(f"{path}: does not exist ({parameter}); DVC needs it for any corpus")
+
+
 if __name__ == "__main__":
     # On its next run, DVC itself reports an error in its configuration.
     with one_line_errors(), suppress(DvcException):
@@ -187,3 +203,4 @@ if __name__ == "__main__":
         for path in repair():
             outcome = "replaced by git's version" if path.exists() else "removed"
             print(f"{path}: was truncated while DVC wrote it; {outcome}; nothing is lost, DVC's cache has the outputs")
+        check_parameters()
