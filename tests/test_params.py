@@ -13,6 +13,7 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
+from sentiment.dataset.encoded import MAX_CLASSES
 from sentiment.errors import InputError
 from sentiment.models.classifier import ModelConfig
 from sentiment.models.layers import CELLS
@@ -246,6 +247,7 @@ def test_the_schema_and_the_library_have_the_same_parameters() -> None:
 
 
 def test_the_schema_and_the_library_have_the_same_choices() -> None:
+    assert schema.MAX_LABELS == MAX_CLASSES
     pooling = get_args(schema.Model.model_fields["pooling"].annotation)[0]
     assert get_args(schema.Model.model_fields["cell"].annotation) == tuple(CELLS)
     assert get_args(pooling) == tuple(POOLINGS)
