@@ -40,16 +40,15 @@ import numpy as np
 from stages.run import run
 
 def score(params):
-    from sentiment.models.checkpoint import check_vocabulary, load_checkpoint
-    from sentiment.runtime.device import choose_device
+    from sentiment.models.checkpoint import check_vocabulary
     from sentiment.dataset.encoded import load_encoded
-    from sentiment.models.inference import predict_logits
+    from sentiment.scoring.scorer import Scorer
     from stages.paths import ENCODED, VOCABULARY
 
-    model = load_checkpoint(Path(sys.argv[1]))
+    scorer = Scorer(sys.argv[1])
     check_vocabulary(Path(sys.argv[1]), VOCABULARY)
-    reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size)
-    np.save(sys.argv[2], predict_logits(model, reviews, choose_device()).double().numpy())
+    reviews = load_encoded(ENCODED["test"], scorer.network.config.vocabulary_size)
+    np.save(sys.argv[2], scorer.logits(reviews)[:, 1])
     np.save("labels.npy", reviews.labels.numpy())
 
 run(score)

@@ -105,7 +105,7 @@ def plain_loop(folder: Path) -> Score:
     from sentiment.dataset.vocabulary import load_vocabulary
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
 
-    model = load_checkpoint(folder).eval()
+    model, _ = load_checkpoint(folder)  # without the linear model, which a plain loop would not have
     vocabulary, rules = load_vocabulary(folder / VOCABULARY_NAME, model.config.vocabulary_size)
     tokenizer = spacy.blank("en").tokenizer
 

@@ -1,39 +1,35 @@
-"""Fit the linear baseline, a model to try before any network, and predict the test reviews."""
-
-from pathlib import Path
+"""Fit the linear baseline, the model to try before any network; what is best on validation reviews is kept."""
 
 from stages.params import Params
-from stages.paths import BASELINE, CORPUS, LABELLED, SPLITS
+from stages.paths import BASELINE, ENCODED, HELD_OUT, LABELLED, METRICS, VOCABULARY
 from stages.run import run
 
 
 def baseline(params: Params) -> None:
-    """Fit on the same reviews as the network, and write probabilities for the test reviews and behavioural cases."""
-    import numpy as np
-    import torch
-
-    from sentiment.corpora.reviews import read_corpus, read_labels
-    from sentiment.dataset.encoded import LABELLED_DTYPES, SPLIT_DTYPES
-    from sentiment.evaluation.baseline import predict_baseline
-    from sentiment.evaluation.behaviour import read_cases
+    """Fit on the same reviews as the network; write the model, its validation logits and its metrics."""
+    from sentiment.dataset.encoded import LABELLED_DTYPES, load_encoded, select_reviews
+    from sentiment.dataset.vocabulary import load_vocabulary
+    from sentiment.linear.fitting import LinearConfig, fit_best
+    from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors, save_tensors
 
-    rows = {split: numbers.tolist() for split, numbers in load_tensors(SPLITS, SPLIT_DTYPES).items()}
-    fitted = [rows["train"][place] for place in load_tensors(LABELLED, LABELLED_DTYPES)["train"].tolist()]
-    if params.train.refit:
-        fitted += rows["validation"]
-    corpus = read_corpus(CORPUS, ["label", "text"])
-    cases = read_cases(Path(params.evaluate.behaviour), read_labels(CORPUS))
-    probabilities = predict_baseline(
-        texts=[corpus["text"][row] for row in fitted],
-        labels=np.array([corpus["label"][row] for row in fitted], dtype=np.int8),
-        new_texts=[corpus["text"][row] for row in rows["test"]] + cases.texts,
-        inverse_penalty=params.baseline.inverse_penalty,
-    )
-    if probabilities.shape[1] == 2:
-        probabilities = probabilities[:, 1]
-    test, behaviour = torch.from_numpy(probabilities).split([len(rows["test"]), len(cases.texts)])
-    save_tensors(BASELINE, {"test": test, "behaviour": behaviour})
+    size = len(load_vocabulary(VOCABULARY)[0].itos)
+    train_split, validation = (load_encoded(ENCODED[split], size) for split in ("train", "validation"))
+    training = select_reviews(train_split, load_tensors(LABELLED, LABELLED_DTYPES)["train"])
+    settings = params.baseline
+    config = LinearConfig(settings.max_words, settings.min_reviews, settings.max_tokens)
+    fitted = fit_best(training, validation, size, config, settings.inverse_penalties, params.train.refit)
+    save_tensors(BASELINE, fitted.model.tensors())
+    save_tensors(HELD_OUT["baseline"], {"logits": fitted.held_out})
+    figures = {
+        "inverse_penalty": fitted.inverse_penalty,
+        "ngrams": len(fitted.model.ngrams),
+        "validation_accuracy": round(fitted.validation_accuracy, 6),
+        "validation_loss": round(fitted.validation_loss, 6),
+    }
+    for path in METRICS["baseline"]:
+        write_json(path, figures)
+    print(f"linear baseline: {figures['ngrams']:,} n-grams, validation accuracy {fitted.validation_accuracy:.2%}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ OUTPUTS = {
         *("train.safetensors", "validation.safetensors", "test.safetensors", "unsup.safetensors"),
     ],
     "pretrained": ["perplexity.csv", "weights.safetensors"],
-    "baseline": ["probabilities.safetensors"],
-    "model": ["model.json", "vocabulary.json", "weights.safetensors"],
+    "baseline": ["linear.safetensors"],
+    "network": ["model.json", "vocabulary.json", "weights.safetensors"],
+    "held_out": ["baseline.safetensors", "network.safetensors"],
+    "model": ["linear.safetensors", "model.json", "vocabulary.json", "weights.safetensors"],
     "curves": ["metrics.json"],
     "curves/plots/metrics/train": ["loss.tsv"],
     "curves/plots/metrics/validation": ["accuracy.tsv", "loss.tsv"],
@@ -26,8 +28,11 @@ OUTPUTS = {
         *("accuracy_by_length.csv", "behaviour.csv", "calibration.csv", "gradient.csv"),
         *("precision_recall.csv", "predictions.csv", "roc.csv"),
     ],
-    "classifier": ["README.md", "model.json", "vocabulary.json", "weights.safetensors"],
-    "metrics/pushed": ["prepare.json", "vectors.json", "pretrain.json", "train.json", "test.json"],
+    "classifier": ["README.md", "linear.safetensors", "model.json", "vocabulary.json", "weights.safetensors"],
+    "metrics/pushed": [
+        *("prepare.json", "vectors.json", "pretrain.json", "baseline.json"),
+        *("train.json", "calibrate.json", "test.json"),
+    ],
 }
 # Downloads are named by their own sha256, and saved states by the sha256 of their inputs. In downloads/custom there are
 # only links to downloads.
@@ -38,7 +43,8 @@ OTHERS = [
     *(f"resume/{folder}{SHA256}-*.state" for folder in ("*/", "experiments/*/")),
 ]
 FOLDERS = [
-    *("data", "baseline", "pretrained", "model", "curves", "evaluation", "classifier", "metrics/pushed"),
+    *("data", "baseline", "pretrained", "network", "held_out", "model", "curves", "evaluation"),
+    *("classifier", "metrics/pushed"),
     *("downloads", "resume", "dvc_plots"),
 ]
 

@@ -28,7 +28,8 @@ FEW = 30  # with so many, the 95 % interval of a share is as wide as 0.36
 class Scores(NamedTuple):
     """Scores of the N test reviews and the labels of the C behavioural cases, by the model and by the baseline."""
 
-    logits: npt.NDArray[np.float64]  # (N, K), divided by the temperature
+    logits: npt.NDArray[np.float64]  # (N, K), calibrated
+    network: npt.NDArray[np.float64]  # (N, K), of the network alone, not calibrated
     baseline: npt.NDArray[np.int64]  # (N,), the labels that the baseline predicts
     cases: dict[str, npt.NDArray[np.int64]]  # by "model" and "baseline", (C,)
 
@@ -44,18 +45,17 @@ def evaluate(params: Params) -> None:
 
     tune_memory()
     scorer = Scorer(MODEL)
-    model = scorer.model
+    config = scorer.network.config
     check_vocabulary(MODEL, VOCABULARY)  # the test reviews' token ids are those of this vocabulary
-    reviews = load_encoded(ENCODED["test"], model.config.vocabulary_size, model.config.classes)
+    reviews = load_encoded(ENCODED["test"], config.vocabulary_size, config.classes)
     cases = read_cases(Path(params.evaluate.behaviour), scorer.labels)
     if not cases.texts:
         print(f"{params.evaluate.behaviour}: no case has a label of the corpus, so none is used")
     report_rare_labels(reviews, scorer.labels)
     scores = score(scorer, reviews, cases)
-    temperature = model.temperature.item()
-    figures = measure(reviews, cases, scores, scorer.labels, temperature, params.evaluate.calibration_bins)
+    figures = measure(reviews, cases, scores, scorer.labels, params.evaluate.calibration_bins)
     tables = tabulate(reviews, cases, scores, scorer.labels, params.evaluate)
-    tables["gradient"] = gradient_table(model, reviews, params.evaluate.gradient_reviews)
+    tables["gradient"] = gradient_table(scorer.network, reviews, params.evaluate.gradient_reviews)
     with atomic_output(EVALUATION) as folder:
         folder.mkdir()
         for name, table in tables.items():
@@ -79,24 +79,24 @@ def report_rare_labels(reviews: EncodedReviews, names: Sequence[str]) -> None:
 
 
 def score(scorer: Scorer, reviews: EncodedReviews, cases: Cases) -> Scores:
-    """Score the test reviews and the behavioural cases with the model, and load the baseline's probabilities."""
+    """Score the test reviews and the behavioural cases with the model and with the baseline."""
     import pyarrow as pa
-    import torch
 
-    from sentiment.storage.tensors import load_tensors
+    from sentiment.linear.model import load_linear
 
-    case_texts = pa.array(cases.texts, pa.string())
-    logits, case_logits = (scorer.logits(encoded) for encoded in (reviews, scorer.encode(case_texts)))
-    baseline = load_tensors(BASELINE, dict.fromkeys(("test", "behaviour"), torch.float64))
-    test, behaviour = (labels_of(baseline[name].numpy()) for name in ("test", "behaviour"))
-    return Scores(logits, test, {"model": case_logits.argmax(axis=1), "baseline": behaviour})
-
-
-def labels_of(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the most probable labels, given those of all labels, (N, K), or that of the second of two, (N,)."""
-    import numpy as np
-
-    return (probabilities > 0.5).astype(np.int64) if probabilities.ndim == 1 else probabilities.argmax(axis=1)
+    config = scorer.network.config
+    encoded_cases = scorer.encode(pa.array(cases.texts, pa.string()))
+    network = scorer.network_logits(reviews)
+    baseline = load_linear(BASELINE, config.vocabulary_size, config.classes)
+    return Scores(
+        logits=network + scorer.linear_logits(reviews),
+        network=network * scorer.network.temperature.item(),
+        baseline=baseline.logits(reviews).argmax(dim=1).numpy(),
+        cases={
+            "model": scorer.logits(encoded_cases).argmax(axis=1),
+            "baseline": baseline.logits(encoded_cases).argmax(dim=1).numpy(),
+        },
+    )
 
 
 def measure(
@@ -104,7 +104,6 @@ def measure(
     cases: Cases,
     scores: Scores,
     names: Sequence[str],
-    temperature: float,
     calibration_bins: int,
 ) -> dict[str, float]:
     """Return the metrics of the model, and those that compare it with the baseline."""
@@ -112,12 +111,13 @@ def measure(
 
     labels = reviews.labels.numpy()
     correct, baseline_correct = scores.logits.argmax(axis=1) == labels, scores.baseline == labels
-    before = metrics.events(labels, metrics.softmax(scores.logits * temperature))
+    before = metrics.events(labels, metrics.softmax(scores.network))
     low, high = metrics.accuracy_interval(correct)
     more = {
         "accuracy_low": low,
         "accuracy_high": high,
         "calibration_before": metrics.calibration_error(*before, calibration_bins),
+        "network_accuracy": float((scores.network.argmax(axis=1) == labels).mean()),
         "baseline_accuracy": float(baseline_correct.mean()),
         "mcnemar_p": metrics.mcnemar(correct, baseline_correct),
     }

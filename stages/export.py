@@ -6,6 +6,7 @@ Writes a folder with all that scoring needs, which is numpy, onnxruntime and spa
 
     model.onnx         tokens and lengths in, probabilities out
     model.int8.onnx    the same with 8-bit weights, a quarter of the size
+    linear.npz         the linear model, if the classifier has one
     vocabulary.json    the words, and the rules that split text into tokens
     score.py           a script of a page, to use or to copy from
     README.md          the model card
@@ -15,6 +16,7 @@ import shutil
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 from sentiment.errors import InputError
 from stages.paths import CARD_NAME, PACKAGE
@@ -39,14 +41,23 @@ def main(arguments: list[str]) -> None:
 
 def export(model: Path, output: Path) -> None:
     """Write the graph, its smaller version and the files that scoring with them needs."""
+    import numpy as np
+
     from sentiment.export.graph import save_graphs
+    from sentiment.linear.model import LINEAR, load_linear
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.storage.outputs import atomic_output
 
     script = Path(__file__).parent.parent / "src" / "sentiment" / "export" / "score.py"
     with atomic_output(output) as folder:
         folder.mkdir()
-        save_graphs(load_checkpoint(model), folder / "model.onnx", folder / "model.int8.onnx")
+        network, others = load_checkpoint(model)
+        config, adds = network.config, LINEAR in others
+        save_graphs(network, adds, folder / "model.onnx", folder / "model.int8.onnx")
+        if adds:
+            linear = load_linear(model / LINEAR, config.vocabulary_size, config.classes)
+            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in linear.tensors().items()}
+            np.savez(folder / "linear.npz", **arrays)
         shutil.copyfile(model / VOCABULARY_NAME, folder / VOCABULARY_NAME)
         shutil.copyfile(script, folder / "score.py")
         if (model / CARD_NAME).exists():  # a folder of training alone has no card

@@ -27,26 +27,32 @@ CORPORA = {
 def package(params: Params) -> None:
     """Copy the model's files and write the card."""
     from sentiment.dataset.labels import load_labels
+    from sentiment.linear.model import LINEAR, load_linear
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
     from sentiment.report.card import Card, Data, write_card
     from sentiment.storage.outputs import atomic_output
 
     metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in ("prepare", "test")}
     prepared = metrics["prepare"]
-    model = load_checkpoint(MODEL)
-    config = model.config
+    network, others = load_checkpoint(MODEL)
+    config = network.config
+    mixed = {}
+    if LINEAR in others:
+        linear = load_linear(MODEL / LINEAR, config.vocabulary_size, config.classes)
+        mixed["linear model"] = f"{len(linear.ngrams):,} n-grams, whose logits are added"
     description, licence = CORPORA[params.download.corpus]
     card = Card(
         labels=load_labels(MODEL / VOCABULARY_NAME),
-        title=f"{config.cell.upper()} in {model.directions} direction(s), corpus {params.download.corpus}",
+        title=f"{config.cell.upper()} in {network.directions} direction(s), corpus {params.download.corpus}",
         network={
             "cell": config.cell,
             "layers": config.layers,
-            "directions": model.directions,
+            "directions": network.directions,
             "units of each direction": config.hidden_size,
             "pooling": ", ".join(config.pooling),
             "word vectors": f"{config.vocabulary_size:,} of {config.embedding_size} numbers",
-            "weights": f"{sum(weight.numel() for weight in model.parameters()):,}",
+            "weights": f"{sum(weight.numel() for weight in network.parameters()):,}",
+            **mixed,
         },
         data=Data(
             description=description,

@@ -249,7 +249,10 @@ class Pretrain(Section):
 class Baseline(Section):
     """Parameters of the linear baseline."""
 
-    inverse_penalty: Annotated[float, Field(gt=0)]
+    max_words: Positive
+    min_reviews: Positive
+    max_tokens: Positive
+    inverse_penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
 
 def _distinct(values: list[str]) -> list[str]:
@@ -303,6 +306,12 @@ class Train(Section):
     refit: bool
 
 
+class Calibrate(Section):
+    """Parameters of the calibration."""
+
+    add_baseline: bool
+
+
 class Evaluate(Section):
     """Parameters of the evaluation."""
 
@@ -328,6 +337,7 @@ class Params(Section):
     baseline: Baseline
     model: Model
     train: Train
+    calibrate: Calibrate
     evaluate: Evaluate
     report: Report
 

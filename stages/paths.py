@@ -7,7 +7,7 @@ from pathlib import Path
 # git and restores a stage from the run cache only if all of its outputs are there.
 METRICS = {
     stage: [Path(f"metrics/{stage}.json"), Path(f"metrics/pushed/{stage}.json")]
-    for stage in ("prepare", "vectors", "pretrain", "train", "test")
+    for stage in ("prepare", "vectors", "pretrain", "baseline", "train", "calibrate", "test")
 }
 
 DOWNLOADS = Path("downloads")  # complete and partial downloads, by sha256; ignored by git and DVC
@@ -28,13 +28,17 @@ VOCABULARY = PREPARED / "vocabulary.json"
 
 EMBEDDINGS = Path("data/embeddings.safetensors")
 
-BASELINE = Path("baseline/probabilities.safetensors")
+BASELINE = Path("baseline/linear.safetensors")
 
 PRETRAINED = Path("pretrained/weights.safetensors")
 PERPLEXITY = Path("pretrained/perplexity.csv")
 
-MODEL = Path("model")
+NETWORK = Path("network")  # before calibration
 CURVES = Path("curves")
+# The logits of the validation reviews, by models that were not trained on them.
+HELD_OUT = {model: Path(f"held_out/{model}.safetensors") for model in ("baseline", "network")}
+
+MODEL = Path("model")
 
 EVALUATION = Path("evaluation")
 
@@ -53,8 +57,10 @@ OUTPUTS = [
         BASELINE,
         PRETRAINED,
         PERPLEXITY,
-        MODEL,
+        NETWORK,
         CURVES,
+        *HELD_OUT.values(),
+        MODEL,
         EVALUATION,
         REPORT,
         PACKAGE,

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
 
     tune_memory()
     scorer = Scorer(options.model, threshold=options.threshold, precision=options.precision)
-    scorer.model.eval()  # load the model now: a wrong one is found at once, and its loading is not timed
+    scorer.load()  # load the model now: a wrong one is found at once, and its loading is not timed
     if options.engine == "ray":
         scores = score_on_ray(scorer, make_sources(paths, options), options.top, options.workers)
     else:

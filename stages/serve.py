@@ -80,7 +80,7 @@ def failing_examples(scorer: "Scorer", path: Path) -> "list[Example]":
     from sentiment.evaluation.behaviour import read_cases
     from sentiment.serving.app import Example
 
-    scorer.model.eval()  # load the model now
+    scorer.load()  # load the model now
     if not path.exists():
         return []
     cases = read_cases(path, scorer.labels)

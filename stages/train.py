@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, ENCODED, LABELLED, METRICS, MODEL, PRETRAINED, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, HELD_OUT, LABELLED, METRICS, NETWORK, PRETRAINED, VOCABULARY
 from stages.resume import saved_states
 from stages.run import run
 
@@ -32,14 +32,14 @@ class Reviews(NamedTuple):
 
 
 def train(params: Params) -> None:
-    """Write the checkpoint, the curves by epoch, and the metrics of the best epoch."""
+    """Write the checkpoint, its validation logits, the curves by epoch, and the metrics of the best epoch."""
     from sentiment.dataset.encoded import concatenate_reviews, load_embeddings
     from sentiment.models.checkpoint import save_checkpoint
     from sentiment.models.inference import predict_logits
     from sentiment.models.logits import class_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.runtime.distributed import is_launched, launch, process_group
-    from sentiment.training.temperature import fit_temperature
+    from sentiment.storage.tensors import save_tensors
     from sentiment.training.trainer import Trainer
 
     if params.train.processes > 1 and not is_launched():
@@ -61,17 +61,16 @@ def train(params: Params) -> None:
         with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
             trainer = Trainer(model, training, config, device, unlabelled, chosen, progress)
             best = trainer.fit(validation, on_epoch)
-        logits = class_logits(predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once))
-        temperature = fit_temperature(validation.labels.numpy(), logits.double().numpy())
+        held_out = class_logits(predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once))
         if params.train.refit:
             model = new_model(params, embeddings, classes)
             all_labelled = concatenate_reviews(training, validation)
             trainer = Trainer(model, all_labelled, config, device, unlabelled, refitted, progress)
             trainer.refit(best.number, print_refit_epoch if is_first else say_nothing)
-        model.temperature.fill_(temperature)
     if is_first:
-        save_checkpoint(MODEL, model, VOCABULARY)
-        write_metrics(best, temperature)
+        save_checkpoint(NETWORK, model, VOCABULARY)
+        save_tensors(HELD_OUT["network"], {"logits": held_out.double()})
+        write_metrics(best)
         for saved in (chosen, refitted):
             saved.delete()
 
@@ -180,7 +179,7 @@ def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
 
 
-def write_metrics(best: Epoch, temperature: float) -> None:
+def write_metrics(best: Epoch) -> None:
     """Write the metrics of the best epoch."""
     from sentiment.storage.outputs import write_json
 
@@ -189,7 +188,6 @@ def write_metrics(best: Epoch, temperature: float) -> None:
         "train_loss": round(best.train_loss, 6),
         "validation_loss": round(best.validation_loss, 6),
         "validation_accuracy": round(best.validation_accuracy, 6),
-        "temperature": round(temperature, 6),
     }
     for path in METRICS["train"]:
         write_json(path, figures)

@@ -22,8 +22,12 @@ RESUMED = [  # small too, but with every part that can resume
     *("download.sample.reviews=300", "model.hidden_size=16", "train.epochs=4", "train.refit=true", "train.virtual=0.5"),
     *("pretrain.enabled=true", "pretrain.streams=8", "pretrain.window=8"),
 ]
-STAGES = "download_corpus download_vectors prepare vectors pretrain baseline train evaluate report package".split()
-OUTPUTS = "data baseline pretrained model curves evaluation classifier metrics".split()  # and report.html
+STAGES = (
+    "download_corpus download_vectors prepare vectors pretrain baseline train calibrate evaluate report package".split()
+)
+OUTPUTS = (
+    "data baseline pretrained network held_out model curves evaluation classifier metrics".split()
+)  # and report.html
 
 
 def allow_interrupts() -> None:

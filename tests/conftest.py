@@ -21,6 +21,7 @@ from sentiment.corpora.reviews import SENTIMENT, Review
 from sentiment.corpora.synthetic import generate_reviews
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.dataset.vocabulary import fit_vocabulary, save_vocabulary
+from sentiment.linear.model import LINEAR, LinearModel, occurrences
 from sentiment.models.checkpoint import save_checkpoint
 from sentiment.models.classifier import Classifier, ModelConfig, initial_model
 from sentiment.storage.archives import Limits
@@ -113,6 +114,14 @@ def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0,
     )
 
 
+def small_linear(outputs: int = 1, vocabulary_size: int = 20) -> LinearModel:
+    """Return a linear model of some n-grams of up to three words, with random weights."""
+    known = occurrences(random_reviews([30, 30], vocabulary_size, seed=1), 3, vocabulary_size).ngrams.unique()
+    generator = torch.Generator().manual_seed(0)
+    weights, bias = (torch.randn(*shape, generator=generator) for shape in ((len(known), outputs), (outputs,)))
+    return LinearModel(3, vocabulary_size, known, weights, bias)
+
+
 def small_config(**changes: object) -> ModelConfig:
     """Return the configuration of a model that trains in no time."""
     settings: dict[str, object] = {
@@ -196,17 +205,26 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("untrained"), SENTIMENT)
 
 
+@pytest.fixture(scope="session", params=[2, 3])
+def mixed_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained model of two or three labels, with a linear model whose logits are added."""
+    labels = SENTIMENT if request.param == 2 else ("bad", "fair", "good")
+    return write_model(tmp_path_factory.mktemp("mixed"), labels, is_mixed=True)
+
+
 @pytest.fixture(scope="session")
 def model_of_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an untrained model of three labels."""
     return write_model(tmp_path_factory.mktemp("of_three"), ("bad", "fair", "good"))
 
 
-def write_model(folder: Path, labels: Sequence[str]) -> Path:
-    """Write the folder of an untrained model."""
+def write_model(folder: Path, labels: Sequence[str], is_mixed: bool = False) -> Path:
+    """Write the folder of an untrained model, with or without a linear model."""
     vocabulary = fit_vocabulary(Counter(["good", "bad", "film", "a", "h", "-", ",", "."]), 9, 1)
     rules = TokenRules(lower=True, keep_breaks=False, max_tokens=None)
     save_vocabulary(folder / "words", vocabulary, rules, labels)
-    model = small_model(vocabulary_size=len(vocabulary.itos), classes=len(labels))
-    save_checkpoint(folder / "model", model, folder / "words")
+    size, classes = len(vocabulary.itos), len(labels)
+    model = small_model(vocabulary_size=size, classes=classes)
+    linear = small_linear(outputs=1 if classes == 2 else classes, vocabulary_size=size)
+    save_checkpoint(folder / "model", model, folder / "words", {LINEAR: linear.tensors()} if is_mixed else None)
     return folder / "model"

@@ -40,7 +40,7 @@ def test_the_outputs_are_those_in_dvc_yaml() -> None:
     outputs = {output for stage in stages for output in stage["outs"]}
     folders = {output for output in outputs if any(name.startswith(f"{output}/") for name in KNOWN)}
     assert {name for name in KNOWN if not any(name.startswith(f"{folder}/") for folder in folders)} == outputs - folders
-    assert folders == {"model", "curves", "evaluation", "classifier"}
+    assert folders == {"network", "model", "curves", "evaluation", "classifier"}
 
 
 @pytest.mark.slow

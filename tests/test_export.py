@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -69,6 +70,16 @@ def test_the_script_splits_text_of_any_language_as_the_scorer_does(tmp_path: Pat
     encoded = script.encode(text)
     assert encoded == Scorer(tmp_path / "model").encode(pa.array([text])).tokens.tolist()
     assert 0 not in encoded, "no word is unknown"
+
+
+def test_the_script_adds_the_logits_of_the_linear_model(mixed_model: Path, tmp_path: Path) -> None:
+    main(["--model", str(mixed_model), "--output", str(tmp_path / "export")])
+    script = runpy.run_path(str(tmp_path / "export" / "score.py"))["Scorer"](tmp_path / "export")
+    scorer = Scorer(mixed_model)
+    scores = scorer(pa.record_batch({"text": TEXTS}))
+    scored = np.array([scores[name].to_pylist() for name in scorer.schema.names[2:]], dtype=float).T  # null: NaN
+    is_scored = ~np.isnan(scored[:, 0])
+    assert script(TEXTS, batch_size=4)[is_scored] == pytest.approx(scored[is_scored], abs=1e-5)
 
 
 def test_eight_bits_cost_little(exported: Path) -> None:

@@ -34,7 +34,7 @@ def sample(small_run: Clone, tmp_path: Path) -> Clone:
 PLOTS = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 
 
-BASELINE = "baseline/probabilities.safetensors"
+BASELINE = "baseline/linear.safetensors"
 MAX_VOCAB = "prepare.max_vocab=50"
 
 
@@ -190,7 +190,13 @@ def test_the_plots_are_drawn_without_a_network(
 
 def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clone) -> None:
     said = sample.dvc("exp", "run", "-S", FASTER)  # which ran before: DVC restores what would run
-    assert re.findall(r"Stage '(\w+)' is cached - skipping run", said) == ["train", "evaluate", "report", "package"]
+    assert re.findall(r"Stage '(\w+)' is cached - skipping run", said) == [
+        "train",
+        "calibrate",
+        "evaluate",
+        "report",
+        "package",
+    ]
     assert "Running stage" not in said
 
 
@@ -204,10 +210,16 @@ def test_language_models_and_a_refit_run_what_they_touch(sample: Clone) -> None:
 
 def test_a_parameter_of_preparing_runs_all_but_the_downloads(sample: Clone) -> None:
     said = sample.dvc("exp", "run", "-S", MAX_VOCAB, "baseline")
-    # The split is the same, so that the baseline has nothing to do.
-    assert re.findall(r"Running stage '(\w+)'", said) == ["prepare"]
+    assert re.findall(r"Running stage '(\w+)'", said) == ["prepare", "baseline"]
     assert sample.metrics("prepare")["vocabulary"] == 52
-    assert sample.stale_stages() == {"vectors", "pretrain", "train", "evaluate", "report", "package"}
+    assert sample.stale_stages() == {"vectors", "pretrain", "train", "calibrate", "evaluate", "report", "package"}
+
+
+def test_a_parameter_of_the_baseline_trains_no_network(sample: Clone) -> None:
+    sample.set_parameters("baseline.max_words=1")
+    assert sample.stale_stages() == {"baseline", "report"}
+    sample.set_parameters("calibrate.add_baseline=false")
+    assert sample.stale_stages() == {"baseline", "calibrate", "report"}
 
 
 def test_other_vectors_fetch_no_corpus_and_tokenize_nothing(sample: Clone) -> None:
@@ -226,16 +238,17 @@ def test_a_changed_comment_marks_the_stages_that_reach_the_package(
     for module, stages in {
         "src/sentiment/storage/outputs.py": set(STAGES),
         "src/sentiment/download/http.py": {"download_corpus", "download_vectors"},
-        "src/sentiment/corpora/imdb.py": set(STAGES) - {"download_vectors", "pretrain", "train"},
-        "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "vectors", "evaluate", "report"},
+        "src/sentiment/corpora/imdb.py": set(STAGES) - {"download_vectors", "pretrain", "train", "calibrate"},
+        "src/sentiment/text/tokenizer.py": {"download_vectors", "prepare", "vectors", "baseline", "evaluate", "report"},
         "src/sentiment/dataset/batching.py": set(STAGES) - {"download_corpus", "download_vectors"},
         "src/sentiment/embeddings/matrix.py": {"vectors"},
-        "src/sentiment/models/layers.py": {"pretrain", "train", "evaluate", "report", "package"},
+        "src/sentiment/linear/model.py": {"baseline", "calibrate", "evaluate", "report", "package"},
+        "src/sentiment/models/layers.py": {"pretrain", "train", "calibrate", "evaluate", "report", "package"},
         "src/sentiment/runtime/device.py": {"pretrain", "train", "evaluate", "report"},
         "src/sentiment/pretraining/trainer.py": {"pretrain"},
-        "src/sentiment/training/trainer.py": {"train"},
+        "src/sentiment/training/trainer.py": {"train", "calibrate"},
         "src/sentiment/scoring/scorer.py": {"evaluate", "report"},
-        "src/sentiment/evaluation/metrics.py": {"baseline", "evaluate"},
+        "src/sentiment/evaluation/metrics.py": {"evaluate"},
         "src/sentiment/report/page.html": {"report", "package"},
         "stages/params.py": set(),  # the parameters are compared themselves
     }.items():
@@ -252,7 +265,7 @@ def test_an_upgrade_marks_the_stages_that_use_the_package(sample: Clone) -> None
     path = sample.folder / "versions.yaml"
     before = path.read_text()
     for package, stages in {
-        "torchtext": {"prepare", "vectors", "evaluate", "report"},
+        "torchtext": {"prepare", "vectors", "baseline", "evaluate", "report"},
         "scikit-learn": {"vectors", "baseline", "evaluate"},
         "dvclive": {"train"},
         "tqdm": set(),

@@ -34,6 +34,8 @@ IGNORED = (
     "data",
     "baseline",
     "pretrained",
+    "network",
+    "held_out",
     "model",
     "curves",
     "evaluation",

@@ -70,6 +70,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pretrain",
         "baseline",
         "train",
+        "calibrate",
         "evaluate",
         "report",
         "package",

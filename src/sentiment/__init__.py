@@ -9,14 +9,15 @@ Packages by role, in the order in which the data meets them; each imports only f
     text           spaCy's tokens, files of vectors                     (no torch so far)
     dataset        the vocabulary, encoded reviews, padded batches
     embeddings     word vectors trained on the text or read from a file
+    linear         the linear baseline, a model of n-grams
     models         recurrent layers, pooling, classifier, checkpoint, inference, attribution
     runtime        device and precision, several processes, the state to resume from
     pretraining    language models to start from
-    training       the objective, the training loop, the temperature
+    training       the objective, the training loop, the calibration
     scoring        the scorer: texts in, probabilities out; files of texts
     serving        scores over HTTP, and a page on which to type a text
     export         the classifier as an ONNX graph, and a script that scores with it
-    evaluation     metrics, the linear baseline, behavioural tests
+    evaluation     metrics and behavioural tests
     report         plots, one page that shows them, and the model card
 
 Letters in the shapes of tensors, everywhere:

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 def test_a_reloaded_model_gives_the_same_logits(tmp_path: Path, cell: str) -> None:
     model = small_model(cell=cell, layers=2)
     save_checkpoint(tmp_path / "model", model, VOCABULARY)
-    loaded = load_checkpoint(tmp_path / "model")
+    loaded, _ = load_checkpoint(tmp_path / "model")
     assert loaded.config == model.config
     assert torch.equal(predict_logits(loaded, REVIEWS, CPU), predict_logits(model, REVIEWS, CPU))
 
@@ -238,3 +238,21 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     load_checkpoint(tmp_path / "model")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_tensors_of_other_models_are_kept_and_checked(tmp_path: Path) -> None:
+    others = {"linear.safetensors": {"bias": torch.ones(2)}}
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY, others)
+    assert load_checkpoint(tmp_path / "model").others == ["linear.safetensors"]
+    save_tensors(tmp_path / "model" / "linear.safetensors", {"bias": torch.zeros(2)})
+    with pytest.raises(InputError, match=r"linear\.safetensors: is damaged: its sha256 differs"):
+        load_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("others", [[], {"../weights.safetensors": "0"}, {"a/b": "0"}])
+def test_other_models_are_files_of_the_folder(tmp_path: Path, others: object) -> None:
+    save_checkpoint(tmp_path / "model", small_model(), VOCABULARY)
+    saved = json.loads((tmp_path / "model" / CONFIG).read_text())
+    (tmp_path / "model" / CONFIG).write_text(json.dumps({**saved, "others_sha256": others}))
+    with pytest.raises(InputError, match="others_sha256 must be sums by file"):
+        load_checkpoint(tmp_path / "model")

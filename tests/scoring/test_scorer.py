@@ -12,7 +12,9 @@ import torch
 import sentiment
 from sentiment.corpora.reviews import SENTIMENT
 from sentiment.errors import InputError
+from sentiment.models.attribution import explained_gradient, token_weights
 from sentiment.models.inference import predict_logits
+from sentiment.models.logits import class_logits
 from sentiment.scoring import scorer as module
 from sentiment.scoring.scorer import Scorer, scorable_texts, score_schema
 from sentiment.storage.outputs import sha256_of
@@ -48,8 +50,32 @@ def test_probabilities_are_those_of_the_logits_over_the_temperature(model_folder
 
 def by_the_sigmoid(scorer: Scorer) -> list[float]:
     """Return the probabilities by the formula for two classes."""
-    logits = predict_logits(scorer.model, scorer.encode(pa.array(TEXTS)), torch.device("cpu"))
+    logits = predict_logits(scorer.network, scorer.encode(pa.array(TEXTS)), torch.device("cpu"))
     return logits.double().sigmoid().tolist()
+
+
+def test_the_logits_of_a_linear_model_are_added(mixed_model: Path) -> None:
+    scorer = Scorer(mixed_model)
+    reviews = scorer.encode(pa.array(TEXTS))
+    assert scorer.linear is not None
+    network = class_logits(predict_logits(scorer.network, reviews, torch.device("cpu"))).double()
+    assert scorer.logits(reviews) == pytest.approx((network + scorer.linear.logits(reviews)).numpy())
+    assert abs(scorer.linear_logits(reviews)).min(axis=0)[-1] > 0
+
+
+def test_the_words_are_explained_with_the_share_of_the_linear_model(mixed_model: Path) -> None:
+    scorer = Scorer(mixed_model)
+    (words,) = scorer.explain(pa.array(["A good film."]))
+    assert scorer.linear is not None
+    reviews = scorer.encode(pa.array(["A good film."]))
+    logits = torch.from_numpy(scorer.logits(reviews))
+    gradient = explained_gradient(logits[:, 1] if len(scorer.labels) == 2 else logits)
+    (of_network,), (of_linear,) = (
+        token_weights(scorer.network, reviews, gradient),
+        scorer.linear.token_weights(reviews),
+    )
+    expected = of_network + of_linear @ gradient.reshape(-1)
+    assert [word.weight for word in words] == pytest.approx((expected / expected.abs().max()).tolist(), abs=0.05)
 
 
 def test_more_than_two_labels(model_of_three: Path) -> None:

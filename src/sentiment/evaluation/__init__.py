@@ -1,1 +1,1 @@
-"""Metrics and curves, the linear baseline and behavioural tests."""
+"""Metrics and curves, and behavioural tests."""

@@ -59,23 +59,22 @@ class Graph:
         return name
 
 
-def to_onnx(model: Classifier) -> onnx.ModelProto:
+def to_onnx(model: Classifier, adds: bool = False) -> onnx.ModelProto:
     """Convert a classifier to ONNX.
 
     Inputs are padded tokens (B, T) int64 and lengths (B,) int64, each at least 1; the output is the probability of each
-    class (B, K) float32. Any B and T will do. Dropout is off.
+    class (B, K) float32. Any B and T will do. Dropout is off. With `adds`, a third input `added` is added to the
+    logits: (B, 1) float32 for the second of two classes, (B, K) for more.
     """
-    graph = Graph()
+    graph, classes = Graph(), model.config.classes
     longest = graph("Gather", graph("Shape", "tokens"), graph.number(1))  # T
     steps = graph("Range", graph.number(0), longest, graph.number(1))
     mask = graph(
         "Less", graph("Unsqueeze", steps, graph.integers(1, 2)), graph("Unsqueeze", "lengths", graph.integers(0, 2))
     )  # (T, B, 1)
     lengths = graph("Cast", "lengths", to=TensorProto.INT32)
-    states = graph(
-        "Gather", graph.weight(model.embedding.weight), graph("Transpose", "tokens", perm=[1, 0])
-    )  # (T, B, E)
-    final = ""
+    tokens = graph("Transpose", "tokens", perm=[1, 0])  # (T, B)
+    states, final = graph("Gather", graph.weight(model.embedding.weight), tokens), ""  # (T, B, E)
     for layer in model.layers:
         assert isinstance(layer, Layer)
         states, final = add_layer(graph, layer, states, lengths)  # (T, B, D * H), (B, D * H)
@@ -86,7 +85,9 @@ def to_onnx(model: Classifier) -> onnx.ModelProto:
     vector = graph("Concat", *pooled, axis=1)  # (B, poolings * D * H)
     weight, bias = model.output.weight / model.temperature, model.output.bias / model.temperature
     logits = graph("Gemm", vector, graph.weight(weight), graph.weight(bias), transB=1)  # (B, 1) or (B, K)
-    if model.config.classes == 2:
+    if adds:
+        logits = graph("Add", logits, "added")
+    if classes == 2:
         second = graph("Sigmoid", logits)
         first = graph("Sub", graph.number(1.0), second)
         graph.nodes.append(helper.make_node("Concat", [first, second], ["probabilities"], axis=1))
@@ -96,16 +97,19 @@ def to_onnx(model: Classifier) -> onnx.ModelProto:
         helper.make_tensor_value_info("tokens", TensorProto.INT64, ["texts", "steps"]),
         helper.make_tensor_value_info("lengths", TensorProto.INT64, ["texts"]),
     ]
-    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", model.config.classes])]
+    if adds:
+        width = 1 if classes == 2 else classes
+        inputs.append(helper.make_tensor_value_info("added", TensorProto.FLOAT, ["texts", width]))
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", classes])]
     proto = helper.make_graph(graph.nodes, "classifier", inputs, outputs, graph.weights)
     converted = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(converted, full_check=True)
     return converted
 
 
-def save_graphs(model: Classifier, path: Path, small_path: Path) -> None:
+def save_graphs(model: Classifier, adds: bool, path: Path, small_path: Path) -> None:
     """Write the graph, and one whose weights have 8 bits, with which products are computed in 8 bits, too."""
-    onnx.save(to_onnx(model), path)
+    onnx.save(to_onnx(model, adds), path)
     logging.disable(logging.WARNING)  # it advises a preparation that this graph does not need
     try:
         quantize_dynamic(path, small_path, weight_type=QuantType.QInt8)

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ class Scorer:
         self.ids = {word: number for number, word in enumerate(words, start=PADDING + 1)}
         self.tokenizer = spacy.blank(self.rules.get("language", "en")).tokenizer
         self.session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+        linear = folder / "linear.npz"
+        self.linear: dict[str, npt.NDArray[Any]] = dict(np.load(linear)) if linear.exists() else {}
 
     def __call__(self, texts: Sequence[str], batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Return the probability of each label, (N, K) float32, for N texts."""
@@ -51,8 +54,25 @@ class Scorer:
             tokens = np.full((len(rows), lengths.max()), PADDING, dtype=np.int64)
             for place, row in enumerate(rows):
                 tokens[place, : lengths[place]] = encoded[row]
-            (probabilities[rows],) = self.session.run(None, {"tokens": tokens, "lengths": lengths})
+            inputs = {"tokens": tokens, "lengths": lengths}
+            if self.linear:
+                inputs["added"] = np.stack([self.linear_logits(encoded[row]) for row in rows])
+            (probabilities[rows],) = self.session.run(None, inputs)
         return probabilities
+
+    def linear_logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return what the linear model of n-grams adds to the logits, (1,) for two labels and (K,) for more."""
+        known, weights, bias = (self.linear[name] for name in ("ngrams", "weights", "bias"))
+        base, digits = int(self.linear["vocabulary_size"]) + 1, np.array(ids, dtype=np.int64) + 1
+        ngrams, all_ngrams = np.zeros(len(ids) + 1, dtype=np.int64), []
+        for words in range(1, min(int(self.linear["order"]), len(ids)) + 1):
+            ngrams = ngrams[:-1] * base + digits[words - 1 :]
+            all_ngrams.append(ngrams)
+        distinct = np.unique(np.concatenate(all_ngrams))
+        places = np.searchsorted(known, distinct).clip(max=len(known) - 1)
+        found = weights[places[known[places] == distinct]]
+        logits: npt.NDArray[np.float64] = bias + found.sum(axis=0, dtype=np.float64) / max(1, len(found)) ** 0.5
+        return logits.astype(np.float32)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text's tokens, at least one."""

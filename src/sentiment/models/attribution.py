@@ -44,13 +44,13 @@ def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int)
     return by_distance.mean(dim=1).clamp(min=SMALLEST)
 
 
-def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
+def token_weights(model: Classifier, reviews: EncodedReviews, gradient: Tensor | None = None) -> list[Tensor]:
     """Return the weight of each token in its review's logit, N of (length,) float64: gradient times input.
 
     The weight of token t with embedding x_t is x_t . d logit / d x_t: to first order, the amount by which the logit
     would fall if x_t shrank to zero (Denil et al. 2014). Of two classes, a weight above 0 speaks for the second and a
     weight below 0 for the first. Of more, the logit is the log odds of the most probable class, for which a weight
-    above 0 speaks.
+    above 0 speaks. `gradient` is that of the explained logit by the logits, by default by those of this model.
     """
     model = _exact(model)
     embedded: list[Tensor] = []
@@ -60,12 +60,20 @@ def token_weights(model: Classifier, reviews: EncodedReviews) -> list[Tensor]:
         for rows in split_by_tokens(batch_rows, reviews.lengths, TOKENS_AT_ONCE):
             batch = pad_batch(reviews, rows)
             logits = model(batch.tokens, batch.lengths)
-            explained = logits if model.config.classes == 2 else confidence(logits)  # (B,)
-            (gradient,) = torch.autograd.grad(explained.sum(), embedded)  # (T, B, E)
-            products = (gradient * embedded.pop()).sum(dim=2).detach()  # (T, B)
+            by_logits = explained_gradient(logits) if gradient is None else gradient[rows]
+            (by_input,) = torch.autograd.grad(logits, embedded, by_logits)  # (T, B, E)
+            products = (by_input * embedded.pop()).sum(dim=2).detach()  # (T, B)
             lengths = batch.lengths.tolist()
             weights |= {row: products[: lengths[b], b] for b, row in enumerate(rows.tolist())}
     return [weights[row] for row in range(len(reviews))]
+
+
+def explained_gradient(logits: Tensor) -> Tensor:
+    """Return the gradient of the explained logit by the logits, (N,) or (N, K), in the shape of the logits."""
+    logits = logits.detach().requires_grad_()
+    explained = logits if logits.ndim == 1 else confidence(logits)  # (N,)
+    (gradient,) = torch.autograd.grad(explained.sum(), logits)
+    return gradient
 
 
 class Stepwise(nn.Module):

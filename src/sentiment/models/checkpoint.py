@@ -1,12 +1,13 @@
-"""Checkpoints: folders with a trained model's weights, its configuration and its vocabulary."""
+"""Checkpoints: folders with a network's weights, its configuration, its vocabulary, and tensors of other models."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sentiment.errors import InputError, abbreviated
@@ -15,26 +16,42 @@ from sentiment.storage.outputs import atomic_output, read_json, read_settings, s
 from sentiment.storage.tensors import check_dtypes, load_tensors, read_tensors, save_tensors
 
 WEIGHTS, CONFIG, VOCABULARY_NAME = "weights.safetensors", "model.json", "vocabulary.json"
+REQUIRED, OPTIONAL = {"model", "vocabulary_sha256", "weights_sha256"}, {"others_sha256"}  # keys of CONFIG
 
 
-def save_checkpoint(folder: Path, model: Classifier, vocabulary: Path) -> None:
+class Checkpoint(NamedTuple):
+    """What a folder holds."""
+
+    network: Classifier
+    others: list[str]  # the names of the files with the tensors of other models
+
+
+def save_checkpoint(
+    folder: Path, network: Classifier, vocabulary: Path, others: Mapping[str, dict[str, Tensor]] | None = None
+) -> None:
     """Write a self-contained folder: the weights, the configuration and a copy of the vocabulary.
 
-    The configuration records the sha256 of the two other files.
+    `others` are the tensors of other models by the names of their files. The configuration records the sha256 of all
+    files.
     """
     with atomic_output(folder) as partial:
         partial.mkdir()
-        weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+        weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
         save_tensors(partial / WEIGHTS, weights)
         shutil.copyfile(vocabulary, partial / VOCABULARY_NAME)
-        sums = {
+        config = asdict(network.config)
+        if network.config.classes == ModelConfig.classes:
+            del config["classes"]  # as in the files of versions that knew two classes only
+        saved: dict[str, Any] = {
+            "model": config,
             "vocabulary_sha256": sha256_of(partial / VOCABULARY_NAME),
             "weights_sha256": sha256_of(partial / WEIGHTS),
         }
-        config = asdict(model.config)
-        if model.config.classes == ModelConfig.classes:
-            del config["classes"]  # as in the files of versions that knew two classes only
-        write_json(partial / CONFIG, {"model": config, **sums})
+        if others:
+            for name, tensors in others.items():
+                save_tensors(partial / name, tensors)
+            saved["others_sha256"] = {name: sha256_of(partial / name) for name in others}
+        write_json(partial / CONFIG, saved)
 
 
 def save_pretrained(path: Path, encoder: Encoder | None) -> None:
@@ -56,16 +73,19 @@ def load_pretrained(path: Path, model: Classifier, layers: int) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def load_checkpoint(folder: Path) -> Classifier:
-    """Build the model that a folder's configuration describes and load its weights, on the CPU and in evaluation mode.
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Build the network that a folder's configuration describes and load its weights, on the CPU, to evaluate.
 
     Raises FileNotFoundError if a file is missing. Raises InputError if a file is damaged or belongs to another model,
     if the weights do not fit the configuration or are not finite, or if an older version saved the folder without a
-    vocabulary. Allocates no memory for the model until the weights are known to fit.
+    vocabulary. Allocates no memory for the network until the weights are known to fit.
     """
     path, what = folder / CONFIG, "the configuration of a model"
-    saved = read_json(path, what, {"model", "vocabulary_sha256", "weights_sha256"})
+    saved = read_json(path, what, REQUIRED, OPTIONAL)
     config = read_settings(path, what, saved["model"], ModelConfig)
+    others = saved.get("others_sha256", {})
+    if not isinstance(others, dict) or any(Path(name).name != name for name in others):
+        raise InputError(f"{path}: is not {what}: others_sha256 must be sums by file; got {abbreviated(others)}")
     vocabulary = folder / VOCABULARY_NAME
     if not vocabulary.exists():
         raise InputError(
@@ -96,13 +116,14 @@ def load_checkpoint(folder: Path) -> Classifier:
             )
         if not bool(weights[name].isfinite().all()):
             raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train the model again")
-    if saved["weights_sha256"] != sha256_of(folder / WEIGHTS):
-        raise InputError(
-            f"{folder / WEIGHTS}: is damaged: its sha256 differs from the one in {CONFIG}; "
-            "fetch the folder again or train the model again"
-        )
+    for name, sha256 in {WEIGHTS: saved["weights_sha256"], **others}.items():
+        if sha256 != sha256_of(folder / name):
+            raise InputError(
+                f"{folder / name}: is damaged: its sha256 differs from the one in {CONFIG}; "
+                "fetch the folder again or train the model again"
+            )
     model.to_empty(device="cpu").load_state_dict(weights)
-    return model.eval()
+    return Checkpoint(model.eval(), list(others))
 
 
 class _WithoutNormal(TorchFunctionMode):

@@ -15,7 +15,8 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.dataset.labels import load_labels
 from sentiment.dataset.text_encoder import TextEncoder
 from sentiment.errors import InputError
-from sentiment.models.attribution import token_weights
+from sentiment.linear.model import LINEAR, LinearModel, load_linear
+from sentiment.models.attribution import explained_gradient, token_weights
 from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
@@ -39,7 +40,8 @@ def score_schema(labels: Sequence[str]) -> pa.Schema:
 class Loaded(NamedTuple):
     """A model folder in memory."""
 
-    model: Classifier
+    network: Classifier
+    linear: LinearModel | None  # whose logits are added to those of the network
     encoder: TextEncoder
     device: torch.device
     product_dtype: torch.dtype
@@ -63,7 +65,7 @@ class Scorer:
         probability_positive: double    equal to the probability that `evaluate` reports for the same text
 
     A text that is null, blank (only white space and HTML line breaks) or not UTF-8 has null for a label and for its
-    probabilities. Probabilities are calibrated: logits are divided by the temperature that training stored.
+    probabilities. Probabilities are calibrated on validation reviews.
 
     With a `precision` of `bfloat16`, matrix products are computed in bfloat16 where the processor has instructions for
     it, which takes less time and moves probabilities a little.
@@ -105,18 +107,22 @@ class Scorer:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        model = load_checkpoint(self.folder)
+        network, others = load_checkpoint(self.folder)
+        config = network.config
+        linear = None
+        if LINEAR in others:
+            linear = load_linear(self.folder / LINEAR, config.vocabulary_size, config.classes)
         path = self.folder / VOCABULARY_NAME
-        encoder = TextEncoder(path, model.config.vocabulary_size)
-        if len(self.labels) != model.config.classes:
+        encoder = TextEncoder(path, config.vocabulary_size)
+        if len(self.labels) != config.classes:
             raise InputError(
-                f"{path}: must have {model.config.classes} labels, like the model; got {len(self.labels)}; "
+                f"{path}: must have {config.classes} labels, like the model; got {len(self.labels)}; "
                 "restore the model's folder or train the model again"
             )
         if self.threshold != EVEN and len(self.labels) > 2:
             raise InputError(f"a threshold is for two labels; {self.folder} has {len(self.labels)}")
         device = choose_device(self.precision)
-        return Loaded(model, encoder, device, product_dtype(self.precision, device))
+        return Loaded(network, linear, encoder, device, product_dtype(self.precision, device))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -128,10 +134,19 @@ class Scorer:
         """Return the schema of the scores."""
         return score_schema(self.labels)
 
+    def load(self) -> None:
+        """Read the files now instead of on the first call."""
+        _ = self._loaded
+
     @property
-    def model(self) -> Classifier:
-        """Return the model."""
-        return self._loaded.model
+    def network(self) -> Classifier:
+        """Return the network."""
+        return self._loaded.network
+
+    @property
+    def linear(self) -> LinearModel | None:
+        """Return the linear model whose logits are added to those of the network, if there is one."""
+        return self._loaded.linear
 
     @property
     def language(self) -> str:
@@ -143,28 +158,51 @@ class Scorer:
         return self._loaded.encoder.encode(texts)
 
     def logits(self, reviews: EncodedReviews) -> npt.NDArray[np.float64]:
-        """Return a logit for each label of N encoded texts, (N, K), divided by the temperature.
+        """Return a logit for each label of N encoded texts, (N, K), of network and linear model together, calibrated.
 
         Of two labels, the first has 0.
         """
+        return self.network_logits(reviews) + self.linear_logits(reviews)
+
+    def network_logits(self, reviews: EncodedReviews) -> npt.NDArray[np.float64]:
+        """Return the network's share of the logits, (N, K)."""
         with catch_out_of_memory("scoring the texts"):
-            logits = predict_logits(self.model, reviews, self._loaded.device, product_dtype=self._loaded.product_dtype)
+            logits = predict_logits(
+                self.network, reviews, self._loaded.device, product_dtype=self._loaded.product_dtype
+            )
         return class_logits(logits).double().numpy()
+
+    def linear_logits(self, reviews: EncodedReviews) -> npt.NDArray[np.float64]:
+        """Return the linear model's share of the logits, (N, K); 0 without one."""
+        if self.linear is None:
+            return np.zeros((len(reviews), len(self.labels)))
+        return self.linear.logits(reviews).numpy()
 
     def explain(self, texts: pa.Array) -> list[list[Word]]:
         """Return the words of N texts, as written, with their weights in the logit, relative to the largest.
 
-        The logit is that which `attribution.token_weights` explains. The texts may be of any type of text; none of them
-        is null, blank or not UTF-8.
+        The logit is that which `attribution.token_weights` explains, with the share of the linear model. The texts may
+        be of any type of text; none of them is null, blank or not UTF-8.
         """
         texts = scorable_texts(texts, self.text_column)
-        weights = token_weights(self.model, self.encode(texts))
         tokens = self._loaded.encoder.split(texts)
         return [
             # encoding may add padding, whose weights come after those of the words
             align_words(text, words, weights_of_text[: len(words)].tolist())
-            for text, words, weights_of_text in zip(texts.to_pylist(), tokens, weights, strict=True)
+            for text, words, weights_of_text in zip(
+                texts.to_pylist(), tokens, self._token_weights(self.encode(texts)), strict=True
+            )
         ]
+
+    def _token_weights(self, reviews: EncodedReviews) -> list[torch.Tensor]:
+        logits = torch.from_numpy(self.logits(reviews))  # (N, K)
+        gradient = explained_gradient(logits[:, 1] if len(self.labels) == 2 else logits)  # (N,) or (N, K)
+        weights = token_weights(self.network, reviews, gradient)
+        if self.linear is None:
+            return weights
+        outputs = gradient.reshape(len(reviews), -1)  # (N, O)
+        more = self.linear.token_weights(reviews)
+        return [weight + of_text @ row for weight, of_text, row in zip(weights, more, outputs, strict=True)]
 
     def _score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if self.text_column not in batch.schema.names:

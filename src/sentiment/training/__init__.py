@@ -1,1 +1,1 @@
-"""The objective, the training loop, and the temperature."""
+"""The objective, the training loop, and the calibration."""

@@ -1,0 +1,171 @@
+"""The linear model: a review's logit is a weighted sum over the distinct n-grams in it.
+
+    z_k = b_k + sum_g w_gk / sqrt(n)
+
+g runs over the n different n-grams of the review that the model knows: words, pairs and triples of words that follow
+each other, and so on up to `order` words. Dividing by the root of n keeps long reviews from getting large logits.
+
+An n-gram of the words with ids i, j, ... is the number (i + 1) B^(m - 1) + (j + 1) B^(m - 2) + ..., where m is the
+number of its words and B = V + 1. No two n-grams have the same number, whatever their lengths.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentiment.dataset.encoded import EncodedReviews, select_reviews
+from sentiment.errors import InputError
+from sentiment.storage.tensors import load_tensors
+
+LINEAR = "linear.safetensors"  # the file's name, in the folder of a classifier too
+TOKENS_AT_ONCE = 500_000  # bounds memory
+DTYPES = {
+    "ngrams": torch.int64,
+    "weights": torch.float32,
+    "bias": torch.float32,
+    "order": torch.int64,
+    "vocabulary_size": torch.int64,
+}
+
+
+class Occurrences(NamedTuple):
+    """The M n-grams of some reviews, the shorter ones first, each as often as it occurs."""
+
+    ngrams: Tensor  # (M,) int64
+    rows: Tensor  # (M,) int64, the number of the review
+    starts: Tensor  # (M,) int64, the place of the first word among the tokens of all reviews
+    words: Tensor  # (M,) int64, from 1 to `order`
+
+
+class Found(NamedTuple):
+    """The distinct known n-grams of some reviews, P in all, ordered by review."""
+
+    rows: Tensor  # (P,) int64, the number of the review
+    columns: Tensor  # (P,) int64, the place of the n-gram among those that the model knows
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """The weights of F n-grams for O outputs: one of two classes, for the second, and K of more."""
+
+    order: int  # the maximum number of words in an n-gram
+    vocabulary_size: int  # V
+    ngrams: Tensor  # (F,) int64, ascending
+    weights: Tensor  # (F, O) float32
+    bias: Tensor  # (O,) float32
+
+    def logits(self, reviews: EncodedReviews) -> Tensor:
+        """Return a logit for each class of N reviews, (N, K) float64; the first of two classes has 0."""
+        none = torch.zeros(0, len(self.bias), dtype=torch.float64)
+        logits = torch.cat([none, *(self._logits(part) for part in split(reviews))])  # (N, O)
+        return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
+
+    def _logits(self, reviews: EncodedReviews) -> Tensor:
+        found = find(occurrences(reviews, self.order, self.vocabulary_size), self.ngrams)
+        roots = torch.bincount(found.rows, minlength=len(reviews)).double().sqrt()
+        sums = torch.zeros(len(reviews), len(self.bias), dtype=torch.float64)
+        sums.index_add_(0, found.rows, self.weights[found.columns].double())
+        return self.bias.double() + sums / roots.clamp(min=1)[:, None]
+
+    def token_weights(self, reviews: EncodedReviews) -> list[Tensor]:
+        """Return the weight of each token in its review's logits, N of (length, O) float64.
+
+        An n-gram's weight is shared equally among all tokens of all its occurrences in the review, so that the weights
+        and the bias add up to the logits.
+        """
+        seen = occurrences(reviews, self.order, self.vocabulary_size)
+        places, is_known = look_up(seen.ngrams, self.ngrams)
+        rows, starts, words = (values[is_known] for values in seen[1:])
+        pairs, kind, times = torch.unique(
+            rows * len(self.ngrams) + places[is_known], return_inverse=True, return_counts=True
+        )
+        distinct = torch.bincount(pairs // len(self.ngrams), minlength=len(reviews))
+        shares = (times[kind] * words * distinct[rows].double().sqrt()).reciprocal()
+        weights = self.weights[places[is_known]].double() * shares[:, None]
+        of_tokens = torch.zeros(len(reviews.tokens), len(self.bias), dtype=torch.float64)
+        for word in range(self.order):
+            has_word = words > word
+            of_tokens.index_add_(0, starts[has_word] + word, weights[has_word])
+        return list(of_tokens.split(reviews.lengths.tolist()))
+
+    def scaled(self, factor: float) -> "LinearModel":
+        """Return the model whose logits are `factor` times as large."""
+        return LinearModel(self.order, self.vocabulary_size, self.ngrams, self.weights * factor, self.bias * factor)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the model as tensors of DTYPES, to save in a file that `load_linear` reads."""
+        return {name: torch.as_tensor(getattr(self, name)) for name in DTYPES}
+
+
+def load_linear(path: Path, vocabulary_size: int, classes: int) -> LinearModel:
+    """Read a model from a file of its tensors.
+
+    Raises InputError if the tensors do not fit together or are not finite, or if the model is of another vocabulary or
+    another number of classes.
+    """
+    tensors = load_tensors(path, DTYPES)
+    ngrams, weights, bias = tensors["ngrams"], tensors["weights"], tensors["bias"]
+    outputs = 1 if classes == 2 else classes
+    fits = tensors["order"].numel() == tensors["vocabulary_size"].numel() == 1 and ngrams.ndim == 1
+    if not (
+        fits
+        and int(tensors["vocabulary_size"]) == vocabulary_size
+        and 1 <= int(tensors["order"]) <= greatest_order(vocabulary_size)
+        and weights.shape == (len(ngrams), outputs)
+        and bias.shape == (outputs,)
+        and len(ngrams) > 0
+        and bool((ngrams[1:] > ngrams[:-1]).all())
+        and all(bool(tensor.isfinite().all()) for tensor in (weights, bias))
+    ):
+        raise InputError(
+            f"{path}: is damaged, or not a linear model of {vocabulary_size:,} words and {classes} classes; "
+            "run the baseline and calibrate stages again"
+        )
+    return LinearModel(int(tensors["order"]), vocabulary_size, ngrams, weights, bias)
+
+
+def greatest_order(vocabulary_size: int) -> int:
+    """Return how many words an n-gram may have so that its number fits into 63 bits."""
+    order = 1
+    while (vocabulary_size + 1) ** (order + 1) < 2**63:
+        order += 1
+    return order
+
+
+def occurrences(reviews: EncodedReviews, order: int, vocabulary_size: int) -> Occurrences:
+    """Return all n-grams of up to `order` words in N reviews; none reaches from one review into the next."""
+    digits = reviews.tokens.long() + 1
+    rows = torch.arange(len(reviews)).repeat_interleave(reviews.lengths)
+    ends = reviews.offsets[1:].repeat_interleave(reviews.lengths)
+    ngrams, starts = torch.zeros_like(digits), torch.arange(len(digits))
+    found = []
+    for words in range(1, order + 1):
+        fits = starts + words <= ends[starts]
+        ngrams, starts = ngrams[fits], starts[fits]
+        ngrams = ngrams * (vocabulary_size + 1) + digits[starts + words - 1]
+        found.append(Occurrences(ngrams, rows[starts], starts, torch.full_like(starts, words)))
+    return Occurrences(*map(torch.cat, zip(*found, strict=True)))
+
+
+def look_up(ngrams: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each n-gram, (M,), among the known ones, (F,) ascending, and whether it is there, (M,)."""
+    places = torch.searchsorted(known, ngrams).clamp(max=len(known) - 1)
+    return places, known[places] == ngrams
+
+
+def find(seen: Occurrences, known: Tensor) -> Found:
+    """Return the distinct n-grams of the reviews that are among the known ones, (F,) ascending."""
+    places, is_known = look_up(seen.ngrams, known)
+    pairs = torch.unique(seen.rows[is_known] * len(known) + places[is_known])
+    return Found(pairs // len(known), pairs % len(known))
+
+
+def split(reviews: EncodedReviews) -> Iterator[EncodedReviews]:
+    """Yield the reviews in parts of about TOKENS_AT_ONCE tokens, or of a single longer review."""
+    groups = reviews.offsets[:-1] // TOKENS_AT_ONCE
+    for rows in torch.arange(len(reviews)).split(groups.unique_consecutive(return_counts=True)[1].tolist()):
+        yield select_reviews(reviews, rows)
