@@ -190,7 +190,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone.run("git", "add", ".")
             clone.run("git", "commit", "-q", "-m", "A small run")
             clone.run("git", "switch", "-q", "-c", "faster")
-            assert clone.experiment(FASTER) == ["train", "evaluate", "report", "package"]
+            assert clone.experiment(FASTER) == ["train", "calibrate", "evaluate", "report", "package"]
             clone.run("git", "commit", "-q", "-a", "-m", "Learn faster")
             clone.run("git", "switch", "-q", "main")
             clone.dvc("checkout", "-q")
