@@ -35,6 +35,7 @@ def report(params: Params) -> None:
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
         summary=[
             ("test accuracy", f"{test['accuracy']:.2%}"),
+            *([("of the network alone", f"{test['network_accuracy']:.2%}")] if metrics["calibrate"]["weight"] else []),
             ("linear baseline", f"{test['baseline_accuracy']:.2%}"),
             ("majority class", f"{test['majority_share']:.2%}"),
             ("area under ROC", f"{test['roc_auc']:.4f}"),

@@ -9,6 +9,7 @@ TEST = {
     "accuracy_low": 0.85,
     "accuracy_high": 0.95,
     "baseline_accuracy": 0.6,
+    "network_accuracy": 0.71,
     "baseline_behaviour": 0.5,
     "behaviour": 0.75,
     "loss": 0.3,
@@ -42,6 +43,12 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
         "- It knows 12,345 words of English, split by spaCy's rules; 98.50 % of the words in",
     ):
         assert line in lines
+
+
+def test_a_card_of_a_model_with_a_linear_part(tmp_path: Path) -> None:
+    write_card(tmp_path / "README.md", CARD._replace(network={"cell": "lstm", "linear model": "9 n-grams"}))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "to 95.00 % | 60.00 % |\n| of the network alone | 71.00 % | |\n| written test" in text
 
 
 def test_a_card_of_another_language(tmp_path: Path) -> None:
