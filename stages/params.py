@@ -226,7 +226,7 @@ class Pretrain(Section):
 
     enabled: bool
     layers: Positive
-    softmax: Literal["adaptive", "tied"]
+    softmax: Literal["adaptive", "sampled", "tied"]
     epochs: Positive
     streams: Positive
     window: Positive

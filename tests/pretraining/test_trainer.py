@@ -12,7 +12,15 @@ from sentiment.dataset.encoded import EncodedReviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Encoder
 from sentiment.models.layers import CELLS
-from sentiment.pretraining.language_model import SOFTMAXES, AdaptiveSoftmax, LanguageConfig, LanguageModels, TiedSoftmax
+from sentiment.pretraining import language_model
+from sentiment.pretraining.language_model import (
+    SOFTMAXES,
+    AdaptiveSoftmax,
+    LanguageConfig,
+    LanguageModels,
+    SampledSoftmax,
+    TiedSoftmax,
+)
 from sentiment.pretraining.trainer import LanguageTrainer, evaluate, streams_of, windows_of
 from sentiment.runtime.resume import SavedState
 from tests.conftest import combinations, random_reviews, small_config, small_model
@@ -128,6 +136,34 @@ def test_the_tied_softmax_equals_its_formula() -> None:
     torch.testing.assert_close(softmax(states, words, embeddings), expected)
 
 
+def test_the_sampled_softmax_is_the_full_one_where_all_words_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_model, "DRAWN", 200_000)  # so many that each of 20 words is drawn as often as expected
+    torch.manual_seed(0)
+    softmax = SampledSoftmax(5, 20, 6)
+    states, words = torch.randn(7, 5, requires_grad=True), torch.arange(7) * 2
+    sampled = softmax(states, words, states)
+    full = -softmax.output(states).log_softmax(dim=1)[torch.arange(7), words].mean()
+    torch.testing.assert_close(sampled, full, rtol=0.02, atol=0)
+    gradients = (torch.autograd.grad(loss, states)[0] for loss in (sampled, full))
+    torch.testing.assert_close(*gradients, rtol=0.02, atol=0.002)
+    softmax.eval()
+    torch.testing.assert_close(softmax(states, words, states), full)
+
+
+def test_the_sampled_softmax_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three drawn words, of which one is the next word, so that two compete with it."""
+    monkeypatch.setattr(language_model, "DRAWN", 3)
+    monkeypatch.setattr(torch, "rand", lambda count, device: torch.tensor([0.0, 0.5, 0.99]))
+    softmax = SampledSoftmax(1, 8, 1)
+    with torch.no_grad():
+        softmax.output.weight.zero_()
+        softmax.output.bias.zero_()
+    # 9 to the power of these numbers is 1, 3 and 8.8, so that words 0, 2 and 7 are drawn
+    expected_draws = [3 * math.log((word + 2) / (word + 1)) / math.log(9) for word in range(8)]
+    loss = softmax(torch.ones(1, 1), torch.tensor([2]), torch.ones(1))
+    assert loss.item() == pytest.approx(math.log(1 + 1 / expected_draws[0] + 1 / expected_draws[7]), rel=1e-5)
+
+
 def test_words_are_dropped_for_a_whole_window_and_recurrent_weights_are_dropped() -> None:
     torch.manual_seed(0)
     models = LanguageModels(small_model(), replace(CONFIG, dropout_words=0.5))
@@ -156,7 +192,9 @@ def test_an_untrained_language_model_is_nearly_uniform() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("reports", "network"), combinations([1, 10, 14, 40], [("rnn", "adaptive"), ("lstm", "tied")]))
+@pytest.mark.parametrize(
+    ("reports", "network"), combinations([1, 10, 14, 40], [("rnn", "adaptive"), ("lstm", "tied"), ("gru", "sampled")])
+)
 def test_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, reports: int, network: tuple[str, str]) -> None:
     cell, softmax = network
     reviews, config = random_reviews([9] * 60), replace(CONFIG, softmax=softmax, variational=True, **DROPOUT)

@@ -3,15 +3,17 @@
     p(x_1 .. x_T) = prod_t p(x_t | h_{t-1}),   h_t = cell(e(x_t), h_{t-1})
 
 There is one model for each direction, and all models share the encoder's embeddings e. Their layers are the encoder's
-own modules, so that pretraining changes the encoder in place. p is one of two softmaxes. In the
+own modules, so that pretraining changes the encoder in place. p is one of three softmaxes. In the
 adaptive softmax (Grave et al. 2017), rare words have shorter vectors, which saves most of the work; this softmax
-requires that the vocabulary is sorted by frequency, as it is here. In the tied softmax, a word's vector is its
-embedding, which therefore also learns from each position where the word was not the next one.
+requires that the vocabulary is sorted by frequency, as it is here, and so does the sampled softmax (Jean et al. 2015),
+in which the next word competes with some drawn words alone. In the tied softmax, a word's vector is its embedding,
+which therefore also learns from each position where the word was not the next one.
 
 Dropout follows Merity, Keskar and Socher (2018): of whole words, of embedding elements, between layers, of the last
 layer's states, and of the recurrent weights.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +27,7 @@ from sentiment.models.dropout import Dropout
 from sentiment.models.layers import Layer, State, run_cell
 from sentiment.models.precision import Linear, wide
 
+DRAWN = 1024  # words drawn for each window by the sampled softmax
 FREQUENT = (0.08, 0.4)  # cutoffs as shares of the vocabulary: the ends of the adaptive softmax's head and first tail
 
 States = Sequence[State | None]  # of one direction, one for each layer; None at the start of the text
@@ -101,7 +104,46 @@ class TiedSoftmax(nn.Module):
         return cross_entropy(logits.to(wide(logits)), words)
 
 
-SOFTMAXES: dict[str, Callable[[int, int, int], nn.Module]] = {"adaptive": AdaptiveSoftmax, "tied": TiedSoftmax}
+class SampledSoftmax(nn.Module):
+    """Sampled softmax: while training, the next words of a window compete with DRAWN words alone (Jean et al. 2015).
+
+    - log p(x) = log( exp z_x + sum_w exp( z_w - log( S q(w) ) ) ) - z_x,   z_w = v_w . h + b_w
+    q(w) = log( (w + 2) / (w + 1) ) / log( V + 1 )
+
+    x is the next word, and w runs over those of S drawn words that are not x. They are the same for the whole window,
+    and drawn with replacement from q, which falls with the rank w of a word, from 0, much as frequencies do. S q(w) is
+    the expected number of draws, so that the sum is on average that over all words but x. To evaluate, all words
+    compete.
+    """
+
+    log_expected: Tensor  # log( S q(w) ), (V,)
+
+    def __init__(self, size: int, words: int, embedding_size: int) -> None:
+        super().__init__()
+        self.output = Linear(size, words)
+        ranks = torch.arange(words, dtype=torch.float64)
+        expected = DRAWN * ((ranks + 2) / (ranks + 1)).log() / math.log(words + 1)
+        self.register_buffer("log_expected", expected.log().float(), persistent=False)
+
+    def forward(self, states: Tensor, words: Tensor, embeddings: Tensor) -> Tensor:
+        """Return the mean of - log p(w), (), for states (n, H) and next words (n,) int64; estimated while training."""
+        if not self.training:
+            logits = self.output(states)  # (n, V)
+            return cross_entropy(logits.to(wide(logits)), words)
+        total = len(self.log_expected)
+        drawn = ((total + 1) ** torch.rand(DRAWN, device=words.device)).long().clamp(max=total) - 1  # (S,), from q
+        weight, bias = self.output.weight, self.output.bias - self.log_expected
+        own = (states * weight[words].to(states.dtype)).to(wide(states)).sum(dim=1) + self.output.bias[words]  # (n,)
+        others = linear(states, weight[drawn].to(states.dtype)).to(wide(states)) + bias[drawn]  # (n, S)
+        others = others.masked_fill(drawn == words[:, None], -torch.inf)
+        return cross_entropy(torch.cat([own[:, None], others], dim=1), torch.zeros_like(words))
+
+
+SOFTMAXES: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "adaptive": AdaptiveSoftmax,
+    "sampled": SampledSoftmax,
+    "tied": TiedSoftmax,
+}
 
 
 class Stack(nn.Module):
