@@ -100,7 +100,7 @@ pins:  ## Renew the exact versions below the line in the files of requirements
 
 clean:  ## Remove the environment and all outputs; DVC's cache and your own files stay
 	@$(PYTHON) stages/clean.py
-	@rm -rf .venv site dist export
+	@rm -rf .venv site dist export comparison
 
 # .run, .dev and .docs are written once their requirements are installed. The folder .venv alone proves nothing: its creation may
 # have been interrupted, or its Python removed. WHOLE therefore looks for pip's RECORD, the last file of a new environment.
