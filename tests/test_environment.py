@@ -94,6 +94,19 @@ def test_an_environment_is_made_once(built: Path) -> None:
     assert "up to date" in make(built)
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_uv_installs_where_it_is_there_and_pip_where_uv_fails(project: Path, status: int) -> None:
+    (project / "decoys").mkdir(exist_ok=True)
+    uv = project / "decoys" / "uv"
+    installing = '.venv/bin/python -m pip install --quiet "${@:6}"' if status == 0 else "exit 1"
+    uv.write_text(f'#!/bin/bash\necho "$*" >> asked\n{installing}\n', encoding="utf-8")
+    uv.chmod(0o755)
+    make(project)
+    assert works(project)
+    asked = (project / "asked").read_text(encoding="utf-8")
+    assert asked == "pip install --quiet --python .venv/bin/python -r requirements.txt\n"
+
+
 def without_pip(folder: Path) -> None:
     """Leave what Debian's `python3 -m venv` leaves where python3-venv is missing."""
     shutil.rmtree(folder / ".venv")
@@ -231,3 +244,15 @@ def test_experiments_without_a_commit_are_told_what_is_missing(built: Path) -> N
     assert said[0] == (
         "error: DVC runs an experiment from a commit, and there is none: git add . && git commit -m Start"
     )
+
+
+def test_the_image_copies_what_exists_and_builds_with_make() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for line in re.findall(r"^COPY --chown=user (.+) \./?$", text, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split())
+    assert MARKER in text
+    assert "USER user" in text[: text.index("COPY")], "nothing is copied or run as root"
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines():
+        if line.startswith("/") and line != "/build":
+            assert line[1:] in ignored
