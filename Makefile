@@ -41,7 +41,7 @@ ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of S
 .PHONY: show
 show:
 	@echo; $(DVC) params diff
-	@for stage in prepare vectors pretrain train test; do echo; $(DVC) metrics show metrics/$$stage.json; done
+	@for stage in prepare vectors pretrain baseline train calibrate test; do echo; $(DVC) metrics show metrics/$$stage.json; done
 	@echo; echo "To open in a browser, the report and all plots:"; echo "file://$(CURDIR)/report.html"; $(DVC) plots show
 
 # The text reaches the command through the environment, so that neither make nor the shell expands any part of it. `value`

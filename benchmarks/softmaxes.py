@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import stages  # noqa: F401, puts the library on the path
 from sentiment.dataset.encoded import PADDING, concatenate_reviews, load_embeddings, load_encoded
 from sentiment.models.classifier import EncoderConfig, initial_encoder
 from sentiment.pretraining.language_model import SOFTMAXES, LanguageConfig

@@ -75,6 +75,7 @@ def test_a_state_belongs_to_the_packages_and_the_hardware_that_saved_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: names[number])
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 1)  # a build for CUDA looks for a GPU
     digests.append(digest())
     names[0] = "NVIDIA H200"
     digests.append(digest())
