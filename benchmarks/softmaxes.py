@@ -4,7 +4,8 @@
 
 trains the language models of `params.yaml` with each softmax, one after the other, on what the pipeline last prepared,
 at a constant learning rate. Prints how many tokens a second each reads, in both directions together, and the perplexity
-on held-out reviews after so many minutes of training, not counting the time to measure it.
+on held-out reviews after so many minutes of training, not counting the time to measure it. Minutes are those of the
+processor, so start it with one thread (`OMP_NUM_THREADS=1`).
 """
 
 import argparse
@@ -43,10 +44,10 @@ def measure(softmax: str, minutes: Sequence[float]) -> tuple[float, list[float]]
     for window in windows:
         if len(perplexities) == len(minutes):
             break
-        started = time.perf_counter()
+        started = time.process_time()
         trainer.models.train()
         trainer.learn(window, "benchmark")
-        seconds += time.perf_counter() - started
+        seconds += time.process_time() - started
         tokens += sum((len(direction) - 1) * config.streams for direction in window)
         if seconds >= 60 * minutes[len(perplexities)]:
             perplexities.append(math.exp(evaluate(trainer.models, trainer.held_out, config.window)))
