@@ -15,7 +15,10 @@ from pathlib import Path
 from stages.params import read_params
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("src", "stages", "examples", "dvc.yaml", "params.yaml", "versions.yaml", ".dvcignore", ".gitignore")
+COPIED = (
+    *("src", "stages", "examples", "experiments"),
+    *("dvc.yaml", "params.yaml", "versions.yaml", ".dvcignore", ".gitignore"),
+)
 SMALL = ["train.epochs=1", "model.hidden_size=8", "download.sample.reviews=200"]
 FASTER = "train.learning_rate=2e-3"
 RESUMED = [  # small too, but with every part that can resume

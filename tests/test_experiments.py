@@ -1,7 +1,6 @@
 """All comparisons are valid, and one of them is queued, run and plotted in a clone."""
 
 import re
-import shutil
 import sys
 import xml.etree.ElementTree as ET
 from functools import reduce
@@ -127,7 +126,6 @@ def test_the_lines_of_a_plot_differ(comparison: str) -> None:
 @pytest.mark.slow
 def test_nothing_is_queued_before_the_users_file_is_committed(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
-    shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER, ignore=shutil.ignore_patterns("__pycache__"))
     parameters = tmp_path / "params.yaml"
     parameters.write_text(parameters.read_text().replace("path: examples/reviews.csv", "path: mine.csv"))
     clone.run("git", "add", ".")
@@ -155,7 +153,6 @@ def test_the_figures_of_a_run_are_those_of_the_pipeline(
 def test_a_comparison_is_queued_run_and_plotted(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     folder = tmp_path / FOLDER
-    shutil.copytree(ROOT / FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tiny.yaml").write_text(TINY)
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     (tmp_path / "train.py").write_text(SCRIPT)
