@@ -1,6 +1,6 @@
-"""The recipes of docs/comparing.md and docs/sharing.md, blocks marked `sh`: each is run line by line, as it stands.
+"""The recipes of docs/comparing.md, and those of docs/sharing.md that one person follows.
 
-`pytest -s tests/test_recipes.py` prints what somebody who follows them sees.
+`pytest -s tests/test_recipes.py` prints what somebody who follows them sees. `tests/test_team.py` runs the others.
 """
 
 import re
@@ -9,30 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clone import ROOT, Clone
+from tests.clone import Clone
+from tests.recipes import PAGES, RECIPES, Printed, follow, run_stages
 
 pytestmark = pytest.mark.slow
-
-PAGES = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("comparing.md", "sharing.md"))
-RECIPES: dict[str, str] = dict(re.findall(r"^## (.+)\n(?:(?!## ).*\n)*?```sh\n([^`]+)```", PAGES, re.MULTILINE))
-ADDRESS = "https://example.org/sentiment.git"
-
-Printed = dict[str, str]  # by command
-
-
-def follow(recipe: str, clone: Clone, repository: Path | None = None) -> Printed:
-    """Run the commands of a recipe in a clone and return what each printed."""
-    printed = {}
-    for line in RECIPES[recipe].splitlines():
-        command = re.sub(r" +#.*", "", line)
-        here = command.replace(ADDRESS, str(repository))
-        printed[command] = clone.run("bash", "-c", here, status=1 if command.startswith("git merge") else 0)
-        print(f"\n$ {command}\n{printed[command]}", end="")
-    return printed
-
-
-def run_stages(output: str) -> list[str]:
-    return re.findall(r"Running stage '(\w+)'", output)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +65,9 @@ def colleague(clone: Clone, origin: Path, tmp_path_factory: pytest.TempPathFacto
     return Clone.at(folder)
 
 
-def test_every_recipe_is_followed_here() -> None:
-    assert set(RECIPES) == set(re.findall(r'follow\("(.+?)"', Path(__file__).read_text(encoding="utf-8")))
+def test_every_recipe_is_followed() -> None:
+    tests = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("test_recipes.py", "test_team.py")]
+    assert set(RECIPES) == set(re.findall(r'follow\("(.+?)"', "".join(tests)))
     assert len(RECIPES) == PAGES.count("```sh\n")
 
 
@@ -138,7 +119,11 @@ def test_the_least_is_pulled(colleague: Clone) -> None:
 
 
 def test_a_model_is_got_by_its_name(clone: Clone, colleague: Clone, origin: Path) -> None:
-    printed = follow("A model by its name", colleague, origin)
+    colleague.run("git", "restore", ".")  # a version is a commit
+    printed = follow("A model by its name", colleague, {"https://example.org/sentiment.git": str(origin)})
+    assert printed["python -m experiments.promote v1.0.0 --remote origin"].startswith(
+        "classifier@v1.0.0: test accuracy"
+    )
     for name in ("weights.safetensors", "model.json", "vocabulary.json", "README.md"):
         assert (colleague.folder / "best" / name).read_bytes() == (clone.folder / "classifier" / name).read_bytes()
     *_, scored = printed.values()
