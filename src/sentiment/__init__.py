@@ -19,6 +19,7 @@ Packages by role, in the order in which the data meets them; each imports only f
     export         the classifier as an ONNX graph, and a script that scores with it
     evaluation     metrics and behavioural tests
     report         plots, one page that shows them, and the model card
+    drift          whether new texts are like those of training
 
 Letters in the shapes of tensors, everywhere:
 

@@ -1,0 +1,47 @@
+"""Texts and labels of files of several formats."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment.drift.texts import Batch, Labels, read_batches
+from sentiment.errors import InputError
+
+LABELS = Labels("verdict", {"bad": 0, "1": 1})
+FILES = {
+    "a.csv": "text,verdict\nDull.,bad\n,bad\nFine.,1\nOdd.,other\ntoo,many,fields\n",
+    "a.jsonl": '{"text": "Dull.", "verdict": "bad"}\n{"text": null, "verdict": "bad"}\n'
+    '{"text": "Fine.", "verdict": 1}\n{"text": "Odd."}\n{"text": 3, "verdict": 1.0}\n',
+    "a.txt": "__label__bad Dull.\n<br />\n__label__1 Fine.\nOdd.\n<BR>\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_texts_keep_their_labels_and_the_others_are_counted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(FILES[name])
+    (batch,) = read_batches(tmp_path / name, "text", LABELS)
+    assert batch.texts.to_pylist() == ["Dull.", "Fine.", "Odd."]
+    assert batch.labels.tolist() == [0, 1, -1]
+    assert batch.rows == 5
+    assert batch.problem.startswith("" if name == "a.txt" else f"{tmp_path / name}:")
+    assert bool(batch.problem) == (name != "a.txt")
+
+
+def test_without_a_label_column_no_label_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(FILES["a.csv"])
+    (batch,) = read_batches(tmp_path / "a.csv", "text")
+    assert np.array_equal(batch.labels, [-1, -1, -1])
+
+
+def test_many_rows_come_in_several_batches(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Fine.\n" * 2_500)
+    batches: list[Batch] = list(read_batches(tmp_path / "a.txt", "text"))
+    assert [batch.rows for batch in batches] == [1_024, 1_024, 452]
+
+
+@pytest.mark.parametrize(("text", "label", "option"), [("body", "verdict", "text"), ("text", "grade", "label")])
+def test_a_missing_column_is_named_with_its_option(tmp_path: Path, text: str, label: str, option: str) -> None:
+    (tmp_path / "a.csv").write_text(FILES["a.csv"])
+    with pytest.raises(InputError, match=rf"has no column '\w+' \(--{option}-column\); its columns are 'text', 'verd"):
+        list(read_batches(tmp_path / "a.csv", text, LABELS._replace(column=label)))
