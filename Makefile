@@ -11,10 +11,10 @@ REQUIREMENTS := requirements.txt requirements-remotes.txt requirements-export.tx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run imdb best ladder predict serve export wheel check test docs verify bench pins clean
+.PHONY: help run imdb best ladder predict check-data serve export wheel check test docs verify bench pins clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
 	@$(BIN)/python -m stages.repair
@@ -53,6 +53,9 @@ endif
 
 predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line of standard input, with the trained model
 	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
+
+check-data: $(BIN)/.run  ## Compare the texts in FILE=reviews.csv with those of training; ARGS="--output check" writes a picture
+	@$(BIN)/python -m stages.check_data "$(FILE)" $(ARGS)
 
 serve: $(BIN)/.serve  ## Serve the model on this machine: a page, and scores over HTTP, at port 8000 or ARGS="--port 8001"
 	@$(BIN)/python -m stages.serve $(ARGS)

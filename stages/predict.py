@@ -81,21 +81,12 @@ def parse(arguments: list[str]) -> Namespace:
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILE", help="a file or folder with texts, or - for standard input")
     add("--text", action="append", default=[], dest="texts", metavar="TEXT", help="a text; may be given several times")
-    add("--text-column", default="text", metavar="NAME", help="the column of texts (%(default)s)")
     add("--id-column", metavar="NAME", help="the column of ids (the id is the number of the row)")
     add("--output", type=Path, metavar="FILE", help="the file to write: .csv, .tsv, .jsonl or .parquet (print lines)")
     add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (%(default)s)")
     add("--threshold", type=float, default=0.5, metavar="P", help="probability above which a text is positive (0.5)")
     add("--top", type=int, default=0, metavar="K", help="how many of the words that weighed most to add (0)")
-    add("--delimiter", metavar="CHARACTER", help="the character between two fields of a CSV file (guessed)")
-    add("--encoding", metavar="NAME", help="the encoding of text files, such as utf-8 or windows-1252 (guessed)")
-    add("--quotes", action=BooleanOptionalAction, help="whether double quotes enclose fields of a CSV file (guessed)")
-    add(
-        "--header",
-        action=BooleanOptionalAction,
-        default=True,
-        help="whether the first row names the columns; else 1, 2",
-    )
+    add_reading_options(parser)
     add(
         "--precision",
         choices=["float32", "bfloat16"],
@@ -110,15 +101,35 @@ def parse(arguments: list[str]) -> Namespace:
         raise InputError(f"--threshold must be between 0 and 1; got {options.threshold}")
     if options.top < 0:
         raise InputError(f"--top must be 0 or more; got {options.top}")
-    if options.delimiter is not None and len(options.delimiter) != 1:
-        raise InputError(f"--delimiter must be one character; got {options.delimiter!r}")
-    if options.encoding is not None and not is_encoding(options.encoding):
-        raise InputError(f"--encoding must be one that Python knows, such as windows-1252; got {options.encoding}")
+    check_reading_options(options)
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers must be 1 or more; got {options.workers}")
     if options.workers is not None and options.engine != "ray":
         raise InputError("--workers is for --engine ray")
     return options
+
+
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add the options that say how files of texts are written, which other commands have too."""
+    add = parser.add_argument
+    add("--text-column", default="text", metavar="NAME", help="the column of texts (%(default)s)")
+    add("--delimiter", metavar="CHARACTER", help="the character between two fields of a CSV file (guessed)")
+    add("--encoding", metavar="NAME", help="the encoding of text files, such as utf-8 or windows-1252 (guessed)")
+    add("--quotes", action=BooleanOptionalAction, help="whether double quotes enclose fields of a CSV file (guessed)")
+    add(
+        "--header",
+        action=BooleanOptionalAction,
+        default=True,
+        help="whether the first row names the columns; else 1, 2",
+    )
+
+
+def check_reading_options(options: Namespace) -> None:
+    """Raise InputError for a wrong value of these options."""
+    if options.delimiter is not None and len(options.delimiter) != 1:
+        raise InputError(f"--delimiter must be one character; got {options.delimiter!r}")
+    if options.encoding is not None and not is_encoding(options.encoding):
+        raise InputError(f"--encoding must be one that Python knows, such as windows-1252; got {options.encoding}")
 
 
 def is_encoding(name: str) -> bool:

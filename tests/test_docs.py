@@ -13,7 +13,7 @@ from tests.clone import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`[^`\n]+`")
@@ -53,7 +53,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @each_page
 def test_targets_of_make_exist(page: Path) -> None:
-    named = [target for line in code_of(page) for target in re.findall(r"^make ([a-z]+)(?: |$)", line)]
+    named = [target for line in code_of(page) for target in re.findall(r"^make ([a-z-]+)(?: |$)", line)]
     assert set(named) <= TARGETS
 
 
