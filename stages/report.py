@@ -29,13 +29,14 @@ def report(params: Params) -> None:
     metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
     metrics = {name: figures for name, figures in metrics.items() if figures}  # empty without pretraining
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
+    is_mixed = metrics["calibrate"]["linear_weight"] > 0
     scorer = Scorer(MODEL)
     of_labels = EVALUATION / "labels.csv"  # of more than two labels
     page = Report(
         title=f"{'Bidirectional ' if model.bidirectional else ''}{model.cell.upper()}, corpus {params.download.corpus}",
         summary=[
             ("test accuracy", f"{test['accuracy']:.2%}"),
-            *([("of the network alone", f"{test['network_accuracy']:.2%}")] if metrics["calibrate"]["weight"] else []),
+            *([("of the network alone", f"{test['network_accuracy']:.2%}")] if is_mixed else []),
             ("linear baseline", f"{test['baseline_accuracy']:.2%}"),
             ("majority class", f"{test['majority_share']:.2%}"),
             ("area under ROC", f"{test['roc_auc']:.4f}"),
