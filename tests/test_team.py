@@ -54,22 +54,22 @@ def team(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Team:
 
 
 @pytest.fixture(scope="module")
-def alice(team: Team) -> Clone:
-    """Somebody whose branch `gru` is on the server, and in `main`."""
+def bob(team: Team) -> Clone:
+    """Somebody whose clone has `main` as it was before Alice changed it."""
+    bob = team.new_clone("bob")
+    bob.dvc("pull")
+    return bob
+
+
+@pytest.fixture(scope="module")
+def alice(team: Team, bob: Clone) -> Clone:
+    """Somebody whose branch `gru` went into `main` on the server after Bob had cloned it."""
     alice = team.new_clone("alice")
     alice.dvc("pull")
     print("\nAlice:")
     assert run_stages("".join(follow("A branch for each change", alice).values()))[:2] == ["pretrain", "train"]
     alice.run("git", "push", "-q", "origin", "gru:main")
     return alice
-
-
-@pytest.fixture(scope="module")
-def bob(team: Team) -> Clone:
-    """Somebody who began from the same commit, and pushed another branch, `bins`."""
-    bob = team.new_clone("bob")
-    bob.dvc("pull")
-    return bob
 
 
 @pytest.fixture(scope="module")
