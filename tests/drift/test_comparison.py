@@ -120,6 +120,15 @@ def test_texts_of_the_same_kind_are_alike_however_many(count: int, seed: int) ->
     assert [row for row in rows if row.is_alike is False] == []
 
 
+def test_a_copy_in_a_few_texts_is_chance_and_the_same_share_of_many_is_not() -> None:
+    verdicts = []
+    for count in (20, 2_000):
+        file = replace(texts(count, 1), is_copy=np.arange(count) % 20 == 0)
+        rows = compare(file, 0, texts(500), TRAINING, None, 1)
+        verdicts += [row.is_alike for row in rows if row.measure == COPIES]
+    assert verdicts == [True, False]
+
+
 @pytest.mark.parametrize("count", [20, 3_000])
 def test_texts_with_more_unknown_words_or_blank_rows_are_unlike_in_these_alone(count: int) -> None:
     rows = compare(texts(count, 1, unknown=0.3), count, texts(500), TRAINING, None, 1)

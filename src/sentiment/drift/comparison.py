@@ -4,7 +4,8 @@ A value is alike if chance could have given it, or if its difference from the re
 
 - *Chance.* DRAWS times, a sample as large as the file and one as large as the reference are drawn from the reference
   texts, with replacement. The range holds the reference's value plus the differences between two such samples, without
-  the OUTSIDE share of them at each end.
+  the OUTSIDE share of them at each end. Of RARE measures the reference has next to nothing to draw; their samples are
+  binomial, with the largest share that is too small to matter.
 - *Too small.* A share p may become any q whose effect size, Cohen's h = |2 arcsin sqrt(p) - 2 arcsin sqrt(q)|, is at
   most SMALL_EFFECT, by convention a small effect (Cohen 1988, Statistical power analysis, chapter 6): from 0 % to 1 %,
   from 2.5 % to 6.5 %, from 50 % to 60 %. A number of tokens may be up to LENGTH_RATIO times as large, or as small.
@@ -28,6 +29,7 @@ UNKNOWN, FREQUENT, DISTANCE = "unknown words", "the 50 most frequent words", "di
 UNSEEN, COPIES, BLANK = "word pairs never seen in training", "copies of training texts", "blank or unreadable texts"
 CONFIDENCE, SURE = "mean confidence", f"confidence above {CONFIDENT:.0%}".replace("%", " %")
 OTHER_LABEL = "another label or none"
+RARE = (COPIES, BLANK, OTHER_LABEL)
 
 
 class Row(NamedTuple):
@@ -60,11 +62,14 @@ def compare(
         summarize(texts, training, labels, np.ones((1, len(texts.tokens)), dtype=np.int64))
         for texts in (file, reference)
     )
-    rows = [
-        judge(name, of_file[name][0], of_reference[name][0], drawn[0][name] - drawn[1][name]) for name in of_reference
-    ]
-    share = unscored / (unscored + len(file.tokens))
-    return [*rows, judge(BLANK, share, 0.0, np.zeros(DRAWS))]  # the corpus has no such texts
+    differences = {name: values - drawn[1][name] for name, values in drawn[0].items()}
+    of_file[BLANK], of_reference[BLANK] = np.array([unscored / (unscored + len(file.tokens))]), np.zeros(1)
+    for name in RARE:
+        rows = len(file.tokens) + (unscored if name == BLANK else 0)
+        if name in of_file:
+            share = of_reference[name][0]
+            differences[name] = random.binomial(rows, around_share(share)[1], DRAWS) / rows - share
+    return [judge(name, of_file[name][0], share[0], differences[name]) for name, share in of_reference.items()]
 
 
 def summarize(texts: Measures, training: Training, labels: Sequence[str] | None, weights: Ints) -> dict[str, Floats]:
@@ -129,7 +134,7 @@ def judge(measure: str, file: float, reference: float, differences: Floats) -> R
     low, high = (reference + np.nanquantile(differences, [OUTSIDE, 1 - OUTSIDE])).tolist()
     chance = (max(low, 0.0), min(high, 1.0) if is_share else high)
     small = around_share(reference) if is_share else (reference / LENGTH_RATIO, reference * LENGTH_RATIO)
-    if measure == DISTANCE:  # texts cannot be too close
+    if measure == DISTANCE or measure in RARE:  # less cannot be too little
         chance, small = (0.0, chance[1]), (0.0, small[1])
     is_alike = any(least <= file <= greatest for least, greatest in (chance, small))
     return Row(measure, float(file), float(reference), chance, small, is_alike)
