@@ -55,7 +55,7 @@ predict: $(BIN)/.run  ## Score TEXT='I would never call it dull.', or each line 
 	@$(BIN)/python -m stages.predict $${TEXT+--text="$$TEXT"}
 
 check-data: $(BIN)/.run  ## Compare the texts in FILE=reviews.csv with those of training; ARGS="--output check" writes a picture
-	@$(BIN)/python -m stages.check_data "$(FILE)" $(ARGS)
+	@$(BIN)/python -m stages.check_data $(if $(FILE),"$(FILE)") $(ARGS)
 
 serve: $(BIN)/.serve  ## Serve the model on this machine: a page, and scores over HTTP, at port 8000 or ARGS="--port 8001"
 	@$(BIN)/python -m stages.serve $(ARGS)
