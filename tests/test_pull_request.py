@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from experiments.pull_request import Result, comment, judgement, read_result, verdict
 from sentiment.errors import InputError
-from tests.clone import ROOT, Clone
+from tests.clone import Clone
 
 METRICS = {"test.accuracy": 0.9, "test.accuracy_low": 0.85, "test.accuracy_high": 0.95, "test.loss": 0.3}
 TABLE = {"id": ["a", "b", "c"], "actual": ["x", "x", "y"]}
@@ -66,7 +66,6 @@ def test_what_neither_has_is_said() -> None:
 def written(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the command writes on branch `faster`, compared with `main`."""
     clone = small_run.copy_to(tmp_path_factory.mktemp("pull_request"))
-    (clone.folder / "experiments").symlink_to(ROOT / "experiments")
     clone.run("git", "switch", "-q", "faster")
     said = clone.run(sys.executable, "-m", "experiments.pull_request", "--base", "main")
     assert said.splitlines()[-1] == "comparison/comment.md: the comparison with main"
