@@ -195,8 +195,9 @@ class Scorer:
         ]
 
     def _token_weights(self, reviews: EncodedReviews) -> list[torch.Tensor]:
-        logits = torch.from_numpy(self.logits(reviews))  # (N, K)
-        gradient = explained_gradient(logits[:, 1] if len(self.labels) == 2 else logits)  # (N,) or (N, K)
+        gradient = torch.ones(len(reviews), dtype=torch.float64)  # (N,): of two labels, the logit itself is explained
+        if len(self.labels) > 2:
+            gradient = explained_gradient(torch.from_numpy(self.logits(reviews)))  # (N, K)
         weights = token_weights(self.network, reviews, gradient)
         if self.linear is None:
             return weights
