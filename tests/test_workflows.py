@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import yaml
 
 from experiments.pull_request import MARK
-from tests.clone import ROOT
+from tests.clone import ROOT, Clone
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
@@ -20,6 +22,11 @@ GITLAB: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text(enco
 BLOCKS = {
     **{f"{name}: {step.get('name', step['run'])}": step["run"] for name, step in STEPS if "run" in step},
     **{f"gitlab: {name}": "\n".join(job["script"]) for name, job in GITLAB.items() if "script" in job},
+}
+# The jobs that may write, and what.
+MAY_WRITE = {
+    ("report", "publish"): {"contents": "write", "pull-requests": "write"},
+    ("release", "publish"): {"contents": "write"},
 }
 # Stands in for GitHub's command: lists a comment if there is one, and keeps what is written.
 GH = """#!/bin/bash
@@ -33,14 +40,17 @@ def test_a_workflow_may_only_read_and_ends_in_time(name: str) -> None:
     assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
     for job_name, job in WORKFLOWS[name]["jobs"].items():
         assert job["timeout-minutes"] <= 90
-        assert job.get("permissions", {}) == (
-            {"contents": "write", "pull-requests": "write"} if job_name == "publish" else {}
-        )
+        assert job.get("permissions", {}) == MAY_WRITE.get((name, job_name), {})
 
 
-def test_the_job_that_may_write_runs_no_code_of_the_pull_request_and_is_left_out_for_a_fork() -> None:
+def test_the_report_of_a_fork_is_not_published() -> None:
     publish = WORKFLOWS["report"]["jobs"]["publish"]
     assert publish["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+@pytest.mark.parametrize(("name", "job"), MAY_WRITE)
+def test_a_job_that_may_write_runs_no_code_of_the_repository(name: str, job: str) -> None:
+    publish = WORKFLOWS[name]["jobs"][job]
     assert [step["uses"].partition("@")[0] for step in publish["steps"] if "uses" in step] == [
         "actions/download-artifact"
     ]
@@ -75,8 +85,8 @@ def test_every_python_that_the_pins_support_is_checked() -> None:
 
 
 def run_step(folder: Path, name: str, **variables: str) -> None:
-    """Run a step of the job that publishes, in a folder."""
-    (step,) = [step for step in WORKFLOWS["report"]["jobs"]["publish"]["steps"] if step.get("name") == name]
+    """Run a step of a workflow, in a folder whose programs come first."""
+    (step,) = [step for _, step in STEPS if step.get("name") == name]
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
@@ -84,6 +94,12 @@ def run_step(folder: Path, name: str, **variables: str) -> None:
         env={**os.environ, "PATH": path, "NUMBER": "7", **variables},
         check=True,
     )
+
+
+def write_gh(folder: Path) -> None:
+    """Write what stands in for GitHub's command."""
+    (folder / "gh").write_text(GH)
+    (folder / "gh").chmod(0o755)
 
 
 def test_the_pictures_of_the_last_run_replace_those_before(tmp_path: Path) -> None:
@@ -103,8 +119,7 @@ def test_the_comment_is_written_once_and_then_updated(tmp_path: Path, number: st
     (tmp_path / "found" / "comparison").mkdir(parents=True)
     (tmp_path / "found" / "comparison" / "comment.md").write_text(f"{MARK}\n\nText.\n")
     (tmp_path / "ids").write_text(number)
-    (tmp_path / "gh").write_text(GH)
-    (tmp_path / "gh").chmod(0o755)
+    write_gh(tmp_path)
     run_step(tmp_path, "Write the comment, or update it", GITHUB_REPOSITORY="me/it")
     listed, written = (tmp_path / "asked").read_text().splitlines()
     assert f'startswith("{MARK}")' in listed
@@ -112,3 +127,34 @@ def test_the_comment_is_written_once_and_then_updated(tmp_path: Path, number: st
         ("--method PATCH ", "repos/me/it/issues/comments/55") if number else ("", "repos/me/it/issues/7/comments")
     )
     assert written == f"api --silent {method}{place} -F body=@found/comparison/comment.md"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_remote", [True, False])
+def test_a_tag_becomes_a_release(small_run: Clone, tmp_path: Path, has_remote: bool) -> None:
+    (tmp_path / "clone").mkdir()
+    clone = small_run.copy_to(tmp_path / "clone")
+    (clone.folder / ".venv").symlink_to(sys.prefix)
+    if has_remote:
+        clone.dvc("remote", "add", "--default", "storage", str(tmp_path / "storage"))
+        clone.dvc("push", "package", "report")
+        for gone in (".dvc/cache", "classifier", "data"):
+            shutil.rmtree(clone.folder / gone)
+    variables = {name: clone.environment()[name] for name in ("PATH", "DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
+    run_step(clone.folder, "Pull the model, or make it again if there is no remote", **variables)
+    run_step(clone.folder, "Export and pack", **variables)
+    release = clone.folder / "release"
+    names = ["classifier-onnx.zip", "classifier.zip", "model-card.md", "report.html"]
+    assert sorted(path.name for path in release.iterdir()) == names
+    shutil.unpack_archive(release / "classifier.zip", tmp_path / "unpacked")
+    model = str(tmp_path / "unpacked" / "classifier")
+    scored = clone.run(sys.executable, "-m", "stages.predict", "--model", model, "--text", "Dull.")
+    assert scored.endswith("Dull.\n")
+
+    write_gh(clone.folder)
+    run_step(clone.folder, "Make the release", GITHUB_REF_NAME="classifier@v1.0.0")
+    assert (clone.folder / "asked").read_text() == (
+        "release create classifier@v1.0.0 --verify-tag --notes-file release/model-card.md "
+        + " ".join(f"release/{name}" for name in names)
+        + "\n"
+    )
