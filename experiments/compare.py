@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import re
+from collections.abc import Callable
 from statistics import mean, stdev
 from typing import NamedTuple
 
@@ -26,12 +27,20 @@ COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d
 DASHES = ("-", "--", ":", "-.")  # the next style when all colours are used
 
 
+class Accuracies(NamedTuple):
+    """Accuracies of an experiment on the test reviews."""
+
+    network: float
+    model: float  # of the network with the linear baseline's logits added, if the experiment adds them
+    baseline: float  # of the linear baseline alone
+
+
 class Run(NamedTuple):
     """The results of one experiment."""
 
     seed: int
-    validation_accuracy: float
-    test_accuracy: float
+    validation_accuracy: float  # of the network
+    test: Accuracies
     best_epoch: int
     validation_losses: list[float]  # by epoch
 
@@ -70,32 +79,35 @@ def read_run(revision: str, seed: int) -> Run:
     test = json.loads(files.read_text("metrics/test.json"))
     curve = csv.DictReader(files.read_text("curves/plots/metrics/validation/loss.tsv").splitlines(), delimiter="\t")
     losses = [float(epoch["loss"]) for epoch in curve]
-    return Run(seed, training["validation_accuracy"], test["accuracy"], training["best_epoch"], losses)
+    return Run(
+        seed,
+        training["validation_accuracy"],
+        Accuracies(test["network_accuracy"], test["accuracy"], test["baseline_accuracy"]),
+        training["best_epoch"],
+        losses,
+    )
 
 
 def table(comparison: Comparison, runs: dict[str, list[Run]]) -> str:
-    """Return the rows as a Markdown table, with means and standard deviations over the seeds."""
-    last = "least validation loss" if comparison.is_for_choosing else "test accuracy"
-    lines = [
-        f"| | what it adds | validation accuracy | {last} | epochs kept | seeds |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Return the rows as a Markdown table, with means and standard deviations over the seeds.
+
+    A table for choosing has no test results.
+    """
+    figures: dict[str, Callable[[list[Run]], str]] = {
+        "validation accuracy": lambda done: spread([run.validation_accuracy for run in done])
+    }
+    if comparison.is_for_choosing:
+        figures["least validation loss"] = lambda done: spread([min(run.validation_losses) for run in done], ".4f")
+    else:
+        figures["test accuracy"] = lambda done: spread([run.test.network for run in done])
+        figures["with the baseline's logits"] = lambda done: spread([run.test.model for run in done])
+        figures["baseline alone"] = lambda done: spread([run.test.baseline for run in done])
+    figures["epochs kept"] = lambda done: ", ".join(str(run.best_epoch) for run in done)
+    figures["seeds"] = lambda done: ", ".join(str(run.seed) for run in done)
+    lines = [["", "what it adds", *figures], ["---"] * (len(figures) + 2)]
     for row in comparison.rows:
-        done = runs[row.name]
-        if comparison.is_for_choosing:
-            criterion = spread([min(run.validation_losses) for run in done], ".4f")
-        else:
-            criterion = spread([run.test_accuracy for run in done])
-        cells = [
-            row.name,
-            row.adds,
-            spread([run.validation_accuracy for run in done]),
-            criterion,
-            ", ".join(str(run.best_epoch) for run in done),
-            ", ".join(str(run.seed) for run in done),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([row.name, row.adds, *(figure(runs[row.name]) for figure in figures.values())])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def spread(values: list[float], form: str = ".2%") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.compare import Run, plot, read_run, table
+from experiments.compare import Accuracies, Run, plot, read_run, table
 from experiments.rows import FOLDER, Comparison, Row, read_comparison, stem
 from sentiment.errors import InputError
 from stages.params import Params, read_params
@@ -45,7 +45,8 @@ losses.parent.mkdir(parents=True)
 losses.write_text("".join(["step\\tloss\\n", *(f"{epoch}\\t{share / epoch}\\n" for epoch in (1, 2))]))
 Path("metrics").mkdir(exist_ok=True)
 Path("metrics/train.json").write_text(json.dumps({"validation_accuracy": share, "best_epoch": 2}))
-Path("metrics/test.json").write_text(json.dumps({"accuracy": share}))
+figures = dict.fromkeys(["network_accuracy", "accuracy", "baseline_accuracy"], share)
+Path("metrics/test.json").write_text(json.dumps(figures))
 """
 
 
@@ -98,18 +99,22 @@ def test_the_results_show_the_ladder_as_it_was_drawn() -> None:
 
 def test_a_table_has_means_and_standard_deviations() -> None:
     rows = [Row("one", "First.", {}), Row("two", "Second.", {}), Row("three", "Third.", {})]
-    runs = {"one": [Run(seed, 0.4 + seed / 10, 0.5, 3 * seed, []) for seed in (1, 2, 3)], "two": [], "three": []}
-    runs["three"] = [Run(7, 0.25, 0.75, 1, [])]
+    runs = {
+        "one": [Run(seed, 0.4 + seed / 10, Accuracies(0.5, 0.625, 0.375), 3 * seed, []) for seed in (1, 2, 3)],
+        "two": [],
+        "three": [Run(7, 0.25, Accuracies(0.75, 0.875, 0.625), 1, [])],
+    }
     assert table(Comparison(rows, is_for_choosing=False), runs).splitlines()[2:] == [
-        "| one | First. | 60.00 ± 10.00 % | 50.00 ± 0.00 % | 3, 6, 9 | 1, 2, 3 |",
-        "| two | Second. | not run | not run |  |  |",
-        "| three | Third. | 25.00 % | 75.00 % | 1 | 7 |",
+        "| one | First. | 60.00 ± 10.00 % | 50.00 ± 0.00 % | 62.50 ± 0.00 % | 37.50 ± 0.00 % | 3, 6, 9 | 1, 2, 3 |",
+        "| two | Second. | not run | not run | not run | not run |  |  |",
+        "| three | Third. | 25.00 % | 75.00 % | 87.50 % | 62.50 % | 1 | 7 |",
     ]
 
 
 def test_a_comparison_for_choosing_shows_no_test_results() -> None:
     rows = [Row("one", "First.", {}), Row("two", "Second.", {})]
-    runs = {"one": [Run(1, 0.5, 0.125, 2, [0.7, 0.5]), Run(2, 0.5, 0.125, 1, [0.25, 0.75])], "two": []}
+    tests = Accuracies(0.125, 0.125, 0.125)
+    runs = {"one": [Run(1, 0.5, tests, 2, [0.7, 0.5]), Run(2, 0.5, tests, 1, [0.25, 0.75])], "two": []}
     drawn = table(Comparison(rows, is_for_choosing=True), runs)
     assert "| one | First. | 50.00 ± 0.00 % | 0.3750 ± 0.1768 | 2, 1 | 1, 2 |" in drawn
     assert "12.5" not in drawn
@@ -119,7 +124,7 @@ def test_a_comparison_for_choosing_shows_no_test_results() -> None:
 @pytest.mark.parametrize("comparison", COMPARISONS)
 def test_the_lines_of_a_plot_differ(comparison: str) -> None:
     rows = read_comparison(comparison).rows
-    (axes,) = plot({row.name: [Run(1, 0.5, 0.5, 1, [0.7, 0.5])] for row in rows}).axes
+    (axes,) = plot({row.name: [Run(1, 0.5, Accuracies(0.5, 0.5, 0.5), 1, [0.7, 0.5])] for row in rows}).axes
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == len(rows)
 
 
@@ -142,9 +147,9 @@ def test_the_figures_of_a_run_are_those_of_the_pipeline(
     clone = small_run.copy_to(tmp_path / "clone")
     monkeypatch.chdir(clone.folder)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", clone.environment()["DVC_SITE_CACHE_DIR"])
-    run, training = read_run("main", 1), clone.metrics("train")
+    run, training, test = read_run("main", 1), clone.metrics("train"), clone.metrics("test")
     assert run.validation_accuracy == training["validation_accuracy"]
-    assert run.test_accuracy == clone.metrics("test")["accuracy"]
+    assert run.test == (test["network_accuracy"], test["accuracy"], test["baseline_accuracy"])
     assert run.best_epoch == 1
     assert run.validation_losses == pytest.approx([training["validation_loss"]], abs=1e-6)
 
@@ -173,9 +178,7 @@ def test_a_comparison_is_queued_run_and_plotted(tmp_path: Path) -> None:
 
     clone.run(*compare)
     drawn = (folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes()
-    assert re.search(
-        r"\| A GRU \| Gates\. \| 35\.00 ± 7\.07 % \| 35\.00 ± 7\.07 % \| 2, 2 \| 1, 2 \|", drawn[0].decode()
-    )
+    assert f"| A GRU | Gates. | {'35.00 ± 7.07 % | ' * 4}2, 2 | 1, 2 |" in drawn[0].decode()
     assert ET.fromstring(drawn[1]).tag.endswith("svg")
     clone.run(*compare)
     assert drawn == ((folder / "tiny.md").read_bytes(), (folder / "tiny.svg").read_bytes())
