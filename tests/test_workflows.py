@@ -1,5 +1,6 @@
 """The workflows of GitHub and GitLab: least permissions, pinned actions, and shell blocks that work."""
 
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,12 @@ MAY_WRITE = {
 GH = """#!/bin/bash
 echo "$*" >> asked
 [[ "$*" != *--paginate* ]] || cat ids
+"""
+
+# The same for GitLab's interface.
+CURL = """#!/bin/bash
+echo "$*" >> asked
+[[ "$*" != *per_page* ]] || cat notes
 """
 
 
@@ -85,15 +92,16 @@ def test_every_python_that_the_pins_support_is_checked() -> None:
 
 
 def run_step(folder: Path, name: str, **variables: str) -> None:
-    """Run a step of a workflow, in a folder whose programs come first."""
+    """Run a step of GitHub's workflows in a folder."""
     (step,) = [step for _, step in STEPS if step.get("name") == name]
-    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
-        cwd=folder,
-        env={**os.environ, "PATH": path, "NUMBER": "7", **variables},
-        check=True,
-    )
+    run_block(folder, step["run"], NUMBER="7", **variables)
+
+
+def run_block(folder: Path, block: str, **variables: str) -> None:
+    """Run a shell block in a folder, whose programs come first."""
+    path = f"{folder}{os.pathsep}{variables.pop('PATH', os.environ['PATH'])}"
+    environment = {**os.environ, "PATH": path, **variables}
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", block], cwd=folder, env=environment, check=True)
 
 
 def write_gh(folder: Path) -> None:
@@ -127,6 +135,25 @@ def test_the_comment_is_written_once_and_then_updated(tmp_path: Path, number: st
         ("--method PATCH ", "repos/me/it/issues/comments/55") if number else ("", "repos/me/it/issues/7/comments")
     )
     assert written == f"api --silent {method}{place} -F body=@found/comparison/comment.md"
+
+
+@pytest.mark.parametrize("number", [None, 55])
+def test_the_note_on_gitlab_is_written_once_and_then_updated(tmp_path: Path, number: int | None) -> None:
+    (tmp_path / "comparison").mkdir()
+    (tmp_path / "comparison" / "comment.md").write_text(f"{MARK}\n\nText.\n")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    notes = [{"id": 9, "body": "Looks good."}, *([{"id": number, "body": f"{MARK}\n\nOld."}] if number else [])]
+    (tmp_path / "notes").write_text(json.dumps(notes))
+    (tmp_path / "curl").write_text(CURL)
+    (tmp_path / "curl").chmod(0o755)
+    variables = {"CI_API_V4_URL": "https://forge/api", "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "7"}
+    run_block(tmp_path, GITLAB["report"]["script"][-1], REPORT_TOKEN="secret", **variables)
+    written = (tmp_path / "asked").read_text().splitlines()[-1]
+    method, place = ("--request PUT ", "/55") if number else ("", "")
+    assert written == (
+        f"--fail --silent --header PRIVATE-TOKEN: secret --output /dev/null {method}"
+        f"--data-urlencode body@comparison/comment.md https://forge/api/projects/3/merge_requests/7/notes{place}"
+    )
 
 
 @pytest.mark.slow
