@@ -159,6 +159,10 @@ $(BIN)/.run: requirements.txt $(if $(WHOLE),,again)
 	@$(MAKE) --no-print-directory versions.yaml
 	@(cd .venv && pwd -P) > $@
 
+$(BIN)/.remotes: requirements-remotes.txt $(BIN)/.run
+	@$(INSTALL) -r requirements-remotes.txt
+	@touch $@
+
 $(BIN)/.export: requirements-export.txt $(BIN)/.run
 	@$(INSTALL) -r requirements-export.txt
 	@touch $@

@@ -13,10 +13,11 @@ import json
 import subprocess
 from typing import NamedTuple
 
-import yaml
 from gto.versions import SemVer
 
+from experiments.pull_request import flatten
 from sentiment.errors import InputError
+from stages.params import parse_yaml
 from stages.paths import CORPUS, METRICS, PACKAGE
 from stages.run import one_line_errors
 
@@ -65,15 +66,21 @@ def promote(version: str, force: bool = False, remote: str | None = None) -> str
 
 
 def check_committed() -> None:
-    """Raise InputError if results or parameters are not committed, or the metrics are not those of dvc.lock."""
+    """Raise InputError if results or parameters are not committed, or are not those of dvc.lock."""
     changed = git("status", "--porcelain", "--", LOCK, "metrics", "params.yaml").splitlines()
     if changed:
         names = ", ".join(line[3:] for line in changed)
         raise InputError(f"a version is a commit; commit these files first, or restore them: {names}")
     md5 = hashlib.md5(show("HEAD", TEST), usedforsecurity=False).hexdigest()
-    outputs = yaml.safe_load(show("HEAD", LOCK))["stages"]["evaluate"]["outs"]
+    lock = parse_yaml(show("HEAD", LOCK).decode())
+    outputs = lock["stages"]["evaluate"]["outs"]
     if {"path": TEST, "md5": md5}.items() - next(out for out in outputs if out["path"] == TEST).items():
         raise InputError(f"{TEST}: differs from the file recorded in {LOCK}; run dvc repro and commit both")
+    params = flatten(parse_yaml(show("HEAD", "params.yaml").decode()))
+    for stage in lock["stages"].values():
+        for key, value in flatten(stage.get("params", {}).get("params.yaml", {})).items():
+            if params.get(key) != value:
+                raise InputError(f"params.yaml: {key} is not what {LOCK} records; run dvc repro and commit both")
 
 
 def last_version() -> str | None:
@@ -98,7 +105,7 @@ def next_version(version: str, last: str | None) -> str:
 def read_results(revision: str) -> Results:
     """Read the results of a commit from git."""
     metrics = json.loads(show(revision, TEST))
-    download = yaml.safe_load(show(revision, LOCK))["stages"]["download_corpus"]
+    download = parse_yaml(show(revision, LOCK).decode())["stages"]["download_corpus"]
     return Results(
         metrics["accuracy"],
         metrics["accuracy_low"],

@@ -30,7 +30,7 @@ from sentiment.errors import InputError
 from sentiment.evaluation.metrics import mcnemar
 from sentiment.storage.outputs import atomic_output
 from stages.params import parse_yaml
-from stages.paths import CURVES, EVALUATION, METRICS
+from stages.paths import CORPUS, CURVES, EVALUATION, METRICS
 from stages.run import one_line_errors
 
 MARK = "<!-- comparison by experiments.pull_request -->"  # by which the workflow finds its comment to update it
@@ -49,6 +49,7 @@ class Result:
     """What a revision of the repository, or the work tree, holds; None is what neither git nor DVC has."""
 
     name: str
+    corpus: str | None  # checksum of the texts
     params: Flat
     metrics: Flat
     curves: dict[str, list[float] | None]  # by name, a number for each epoch
@@ -74,12 +75,20 @@ def read_result(name: str, revision: str | None) -> Result:
     curves = {label: text(CURVES / "plots" / "metrics" / f"{path}.tsv") for label, path in SERIES.items()}
     return Result(
         name=name,
+        corpus=corpus_md5(text(Path("dvc.lock"))),
         params=flatten(parse_yaml(params)),
         metrics=flatten({stage: json.loads(content) for stage, content in read.items() if content}),
         curves={label: last_column(columns(curve)) for label, curve in curves.items()},
         behaviour=columns(text(EVALUATION / "behaviour.csv")),
         predictions=columns(text(EVALUATION / "predictions.csv")),
     )
+
+
+def corpus_md5(lock: str | None) -> str | None:
+    """Return the checksum of the texts that dvc.lock, if there is one, records."""
+    stages = parse_yaml(lock)["stages"] if lock else {}
+    outputs = stages.get("download_corpus", {}).get("outs", [])
+    return next((output["md5"] for output in outputs if output["path"] == CORPUS.as_posix()), None)
 
 
 def last_column(table: Columns | None) -> list[float] | None:
@@ -149,6 +158,8 @@ def verdict(base: Result, here: Result) -> str:
     if before is None or after is None or low is None or high is None:
         return "There are no test accuracies to compare."
     text = f"Test accuracy **{after:.2%}** (95 % interval {low:.2%} to {high:.2%}), `{base.name}` {before:.2%}"
+    if base.corpus and here.corpus and base.corpus != here.corpus:
+        return f"{text}. The texts differ, so the two accuracies cannot be compared."
     if (right := common_predictions(base, here)) is None:
         is_inside = low <= before <= high
         return f"{text}, which is {'inside' if is_inside else 'outside'} that interval."

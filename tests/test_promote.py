@@ -42,7 +42,7 @@ def commit(low: float, accuracy: float, high: float, corpus: str = "sample", con
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/test.json").write_text(metrics)
     Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    Path("params.yaml").touch()
+    Path("params.yaml").write_text(yaml.safe_dump({"download": {"corpus": corpus}}))
     git("add", ".")
     git("commit", "--quiet", "--message", "A run")
 
@@ -89,6 +89,13 @@ def test_metrics_of_another_run_than_the_lock_are_refused(repository: Path) -> N
     Path("metrics/test.json").write_text('{"accuracy": 1.0}')
     git("commit", "--quiet", "--all", "--message", "Too good")
     with pytest.raises(InputError, match=r"test\.json: differs from the file recorded in dvc\.lock; run dvc repro"):
+        promote("v1.0.0", force=True)
+
+
+def test_parameters_that_have_not_run_are_refused(repository: Path) -> None:
+    Path("params.yaml").write_text("download: {corpus: imdb}\n")
+    git("commit", "--quiet", "--all", "--message", "Not run")
+    with pytest.raises(InputError, match=r"^params\.yaml: download\.corpus is not what dvc\.lock records"):
         promote("v1.0.0", force=True)
 
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def result(name: str, predicted: list[str] | None = None, **metrics: float) -> R
     """Return a result with some metrics of the test reviews."""
     return Result(
         name=name,
+        corpus="0a1b",
         params={"train.seed": 1},
         metrics=METRICS | {f"test.{key}": value for key, value in metrics.items()},
         curves={"validation loss, nats": [0.5, 0.4], "validation accuracy": None},
@@ -38,6 +40,12 @@ def test_texts_gained_and_lost_are_counted() -> None:
 def test_without_the_same_predictions_the_interval_decides() -> None:
     for accuracy, place in ((0.9, "inside"), (0.8, "outside")):
         assert verdict(result("main", accuracy=accuracy), result("here")).endswith(f", which is {place} that interval.")
+
+
+def test_accuracies_on_different_texts_are_not_compared() -> None:
+    other = replace(result("main", ["x", "y", "y"]), corpus="2c3d")
+    said = verdict(other, result("here", ["x", "x", "x"]))
+    assert said.endswith("`main` 90.00%. The texts differ, so the two accuracies cannot be compared.")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +112,7 @@ def test_a_base_that_is_not_in_the_cache_still_has_its_metrics(written: Path, mo
     monkeypatch.chdir(folder)
     found = read_result("main", "origin/main")
     assert found.metrics["test.reviews"] > 0
+    assert found.corpus == read_result("here", None).corpus is not None
     assert found.predictions is found.behaviour is None
 
 

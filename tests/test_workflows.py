@@ -68,9 +68,23 @@ def test_a_job_that_may_write_runs_no_code_of_the_repository(name: str, job: str
 def test_actions_are_pinned_by_commit_with_their_version_beside(name: str) -> None:
     used = re.findall(r"uses: (.+)", TEXTS[name])
     assert used
-    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action) for action in used)
+    assert all(re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action) for action in used)
     assert "pull_request_target" not in TEXTS[name]
-    assert "secrets." not in TEXTS[name]
+
+
+def test_the_only_secret_is_that_of_the_remote_in_the_step_that_pulls() -> None:
+    with_secrets = {step["name"]: step.get("env", {}) for _, step in STEPS if "secrets" in str(step)}
+    secret = {"DVC_CONFIG_LOCAL": "${{ secrets.DVC_CONFIG_LOCAL }}"}
+    assert with_secrets == {
+        "Restore what the remote has, if there is one": secret,
+        "Pull the model, or make it again if there is no remote": secret,
+    }
+    assert sum(text.count("secrets.") for text in TEXTS.values()) == len(with_secrets)
+
+
+def test_the_comment_is_found_by_the_mark_that_the_script_writes() -> None:
+    assert f"mark='{MARK}'" in BLOCKS["report: Write the comment, or update it"]
+    assert f"mark='{MARK}'" in BLOCKS["gitlab: note"]
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -113,10 +127,11 @@ def write_gh(folder: Path) -> None:
 def test_the_pictures_of_the_last_run_replace_those_before(tmp_path: Path) -> None:
     address = tmp_path / "forge.git"
     subprocess.run(["git", "init", "-q", "--bare", str(address)], check=True)
-    for run in ("100", "101"):
-        folder = tmp_path / run
+    for number, run in enumerate(("100", "101", "101")):
+        folder = tmp_path / str(number)
         (folder / "found" / "comparison").mkdir(parents=True)
         (folder / "found" / "comparison" / "curves.png").write_text(run)
+        write_gh(folder)
         run_step(folder, "Publish the pictures", ADDRESS=str(address), GITHUB_RUN_ID=run)
     command = ["git", "-C", str(address), "ls-tree", "-r", "--name-only", "comparison"]
     assert subprocess.check_output(command, text=True) == "7/101/curves.png\n"
@@ -141,13 +156,12 @@ def test_the_comment_is_written_once_and_then_updated(tmp_path: Path, number: st
 def test_the_note_on_gitlab_is_written_once_and_then_updated(tmp_path: Path, number: int | None) -> None:
     (tmp_path / "comparison").mkdir()
     (tmp_path / "comparison" / "comment.md").write_text(f"{MARK}\n\nText.\n")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
     notes = [{"id": 9, "body": "Looks good."}, *([{"id": number, "body": f"{MARK}\n\nOld."}] if number else [])]
     (tmp_path / "notes").write_text(json.dumps(notes))
     (tmp_path / "curl").write_text(CURL)
     (tmp_path / "curl").chmod(0o755)
     variables = {"CI_API_V4_URL": "https://forge/api", "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "7"}
-    run_block(tmp_path, GITLAB["report"]["script"][-1], REPORT_TOKEN="secret", **variables)
+    run_block(tmp_path, GITLAB["note"]["script"][-1], REPORT_TOKEN="secret", **variables)
     written = (tmp_path / "asked").read_text().splitlines()[-1]
     method, place = ("--request PUT ", "/55") if number else ("", "")
     assert written == (
@@ -168,7 +182,7 @@ def test_a_tag_becomes_a_release(small_run: Clone, tmp_path: Path, has_remote: b
         for gone in (".dvc/cache", "classifier", "data"):
             shutil.rmtree(clone.folder / gone)
     variables = {name: clone.environment()[name] for name in ("PATH", "DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR")}
-    run_step(clone.folder, "Pull the model, or make it again if there is no remote", **variables)
+    run_step(clone.folder, "Pull the model, or make it again if there is no remote", DVC_CONFIG_LOCAL="", **variables)
     run_step(clone.folder, "Export and pack", **variables)
     release = clone.folder / "release"
     names = ["classifier-onnx.zip", "classifier.zip", "model-card.md", "report.html"]
@@ -181,6 +195,7 @@ def test_a_tag_becomes_a_release(small_run: Clone, tmp_path: Path, has_remote: b
     write_gh(clone.folder)
     run_step(clone.folder, "Make the release", GITHUB_REF_NAME="classifier@v1.0.0")
     assert (clone.folder / "asked").read_text() == (
+        "release delete classifier@v1.0.0 --yes\n"
         "release create classifier@v1.0.0 --verify-tag --notes-file release/model-card.md "
         + " ".join(f"release/{name}" for name in names)
         + "\n"
