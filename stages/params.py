@@ -303,6 +303,7 @@ class Train(Section):
     entropy: Annotated[float, Field(ge=0)]
     class_weights: Literal["balanced"] | None
     epsilon: Annotated[float, Field(gt=0)]
+    spans: Natural | None
     refit: bool
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 KEPT_RATE, TUNED_RATE = 0.0, 0.17  # of the word vectors, if train.embedding_rate is null
+SPANS, LONG = 4, 128  # spans of each review if train.spans is null and the median review has so many tokens
 
 
 class Reviews(NamedTuple):
@@ -59,12 +60,12 @@ def train(params: Params) -> None:
         if is_first:
             print_start(model, config.precision, device)
         with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
-            trainer = Trainer(model, training, config, device, unlabelled, chosen, progress)
+            trainer = Trainer(model, with_spans(training, params), config, device, unlabelled, chosen, progress)
             best = trainer.fit(validation, on_epoch)
         held_out = class_logits(predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once))
         if params.train.refit:
             model = new_model(params, embeddings, classes)
-            all_labelled = concatenate_reviews(training, validation)
+            all_labelled = with_spans(concatenate_reviews(training, validation), params)
             trainer = Trainer(model, all_labelled, config, device, unlabelled, refitted, progress)
             trainer.refit(best.number, print_refit_epoch if is_first else say_nothing)
     if is_first:
@@ -79,7 +80,7 @@ def train_config(params: Params) -> TrainConfig:
     """Return the settings of training; by default, word vectors are tuned if none were trained on the text."""
     from sentiment.training.trainer import TrainConfig
 
-    settings = params.train.model_dump(exclude={"processes", "portable", "refit"})
+    settings = params.train.model_dump(exclude={"processes", "portable", "spans", "refit"})
     if settings["embedding_rate"] is None:
         is_kept = params.vectors.source != "fetched" and not params.pretrain.enabled
         settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
@@ -110,6 +111,16 @@ def load_reviews(params: Params, vocabulary_size: int) -> Reviews:
             "train.virtual and train.entropy need unlabelled reviews, but the corpus has none; set both to 0"
         )
     return Reviews(training, validation, unlabelled)
+
+
+def with_spans(reviews: EncodedReviews, params: Params) -> EncodedReviews:
+    """Return the reviews, and random spans of them as texts of their own; by default only if they are long."""
+    from sentiment.dataset.spans import add_spans
+
+    per_review = params.train.spans
+    if per_review is None:
+        per_review = SPANS if int(reviews.lengths.median()) >= LONG else 0
+    return add_spans(reviews, per_review, params.train.seed)
 
 
 def new_model(params: Params, embeddings: Tensor, classes: int) -> Classifier:

@@ -91,11 +91,18 @@ def load_embeddings(path: Path) -> Tensor:
 
 def select_reviews(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
     """Return the reviews at `rows`, (n,) int64, in that order."""
-    lengths = reviews.lengths[rows]
+    return cut(reviews, rows, reviews.offsets[rows], reviews.lengths[rows])
+
+
+def cut(reviews: EncodedReviews, rows: Tensor, starts: Tensor, lengths: Tensor) -> EncodedReviews:
+    """Return parts of the reviews at `rows`, with the labels of these: `lengths` tokens from position `starts` on.
+
+    All three are (n,) int64; a position is one in `reviews.tokens`.
+    """
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    # the position of each selected token within its review
+    # the position of each token within its part
     places = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(lengths)
-    tokens = reviews.tokens[reviews.offsets[rows].repeat_interleave(lengths) + places]
+    tokens = reviews.tokens[starts.repeat_interleave(lengths) + places]
     return EncodedReviews(tokens, offsets, reviews.labels[rows])
 
 
