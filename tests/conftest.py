@@ -116,7 +116,8 @@ def random_reviews(lengths: list[int], vocabulary_size: int = 20, seed: int = 0,
 
 def small_linear(outputs: int = 1, vocabulary_size: int = 20) -> LinearModel:
     """Return a linear model of some n-grams of up to three words, with random weights."""
-    known = occurrences(random_reviews([30, 30], vocabulary_size, seed=1), 3, vocabulary_size).ngrams.unique()
+    seen = occurrences(random_reviews([30, 30], vocabulary_size, seed=1), 3, vocabulary_size)
+    known = torch.cat([each.ngrams for each in seen]).unique()
     generator = torch.Generator().manual_seed(0)
     weights, bias = (torch.randn(*shape, generator=generator) for shape in ((len(known), outputs), (outputs,)))
     return LinearModel(3, vocabulary_size, known, weights, bias)

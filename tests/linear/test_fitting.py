@@ -55,16 +55,29 @@ def test_the_log_count_ratio_by_hand() -> None:
     assert ratios == pytest.approx(np.log([(2 / 4) / (3 / 4), (2 / 4) / (1 / 4)]))
 
 
+def in_reviews(reviews: EncodedReviews, ngram: int) -> int:
+    """Return the number of reviews with an n-gram of up to two words."""
+    rows = [each.rows[each.ngrams == ngram] for each in occurrences(reviews, 2, V)]
+    return len(torch.cat(rows).unique())
+
+
 def test_rare_ngrams_are_left_out() -> None:
     reviews = random_reviews([30] * 20)
     found = find_ngrams(reviews, V, LinearConfig(max_words=2, min_reviews=5, max_tokens=10_000))
     assert (found.occurs.sum(axis=0) >= 5).all()
-    assert 0 < len(found.known) < len(occurrences(reviews, 2, V).ngrams.unique())
+    ngrams = torch.cat([each.ngrams for each in occurrences(reviews, 2, V)]).unique()
+    assert found.known.tolist() == [number for number in ngrams.tolist() if in_reviews(reviews, number) >= 5]
+    assert 0 < len(found.known) < len(ngrams)
 
 
 def test_if_all_are_rare_the_most_frequent_are_kept() -> None:
-    found = find_ngrams(random_reviews([1, 1]), V, LinearConfig(max_words=3, min_reviews=9, max_tokens=10_000))
-    assert found.occurs.sum(axis=0).min() >= 1
+    reviews = random_reviews([4, 1, 2])
+    tokens = torch.tensor([7, 7, 7, 5, 5, 6, 5], dtype=torch.int32)  # 7 is the most frequent, but in a single review
+    found = find_ngrams(
+        EncodedReviews(tokens, reviews.offsets, reviews.labels), V, LinearConfig(3, min_reviews=9, max_tokens=10_000)
+    )
+    assert found.known.tolist() == [5 + 1]
+    assert found.occurs.toarray().tolist() == [[1], [1], [1]]
 
 
 def test_of_longer_text_some_reviews_of_each_label_are_read() -> None:

@@ -31,11 +31,11 @@ def reviews_of(*texts: list[int]) -> EncodedReviews:
 
 
 def test_the_ngrams_of_two_reviews_by_hand() -> None:
-    seen = occurrences(reviews_of([5, 6, 5], [7]), 2, V)
-    assert seen.ngrams.tolist() == [ngram(5), ngram(6), ngram(5), ngram(7), ngram(5, 6), ngram(6, 5)]
-    assert seen.rows.tolist() == [0, 0, 0, 1, 0, 0]
-    assert seen.starts.tolist() == [0, 1, 2, 3, 0, 1]
-    assert seen.words.tolist() == [1, 1, 1, 1, 2, 2]
+    reviews = reviews_of([5, 6, 5], [7])
+    words, pairs, triples = ([values.tolist() for values in seen] for seen in occurrences(reviews, 3, V))
+    assert words == [[ngram(5), ngram(6), ngram(5), ngram(7)], [0, 0, 0, 1], [0, 1, 2, 3]]
+    assert pairs == [[ngram(5, 6), ngram(6, 5)], [0, 0], [0, 1]]
+    assert triples == [[ngram(5, 6, 5)], [0], [0]]
 
 
 def test_the_logit_by_hand() -> None:
@@ -61,11 +61,22 @@ def test_the_weights_of_the_tokens_and_the_bias_add_up_to_the_logits(outputs: in
     torch.testing.assert_close(sums, model.logits(reviews)[:, -outputs:])
 
 
-def test_a_long_text_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, reviews = small_linear(), random_reviews([3, 50, 1, 1, 7])
-    expected = model.logits(reviews)
-    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 4)
-    assert torch.equal(model.logits(reviews), expected)
+def test_the_weights_of_the_tokens_by_hand() -> None:
+    known = torch.tensor([ngram(5), ngram(5, 6)])
+    model = LinearModel(2, V, known, torch.tensor([[6.0], [4.0]]), torch.zeros(1))
+    (weights,) = model.token_weights(reviews_of([5, 5, 6]))
+    # two known n-grams, hence a root of 2; the word occurs twice, the pair covers two tokens
+    torch.testing.assert_close(weights[:, 0], torch.tensor([3, 3 + 2, 2], dtype=torch.float64) / 2**0.5)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_many_texts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch, outputs: int, tokens: int) -> None:
+    model, reviews = small_linear(outputs), random_reviews([3, 50, 1, 1, 7])
+    expected = model.logits(reviews), model.token_weights(reviews)
+    monkeypatch.setattr(module, "TOKENS_AT_ONCE", tokens)
+    assert torch.equal(model.logits(reviews), expected[0])
+    assert all(map(torch.equal, model.token_weights(reviews), expected[1]))
 
 
 def test_no_texts_have_no_logits() -> None:

@@ -32,7 +32,7 @@ class LinearConfig:
     """Hyperparameters of the linear model."""
 
     max_words: int  # in an n-gram
-    min_reviews: int  # training reviews that an n-gram must occur in, or in as many as the most frequent one
+    min_reviews: int  # training reviews with an n-gram; those in fewer are left out, but never the most frequent
     max_tokens: int  # of longer text, only every second, third, ... review of a label is read
 
 
@@ -45,11 +45,11 @@ class Ngrams(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The model with the least validation loss."""
+    """A fitted model, and how it does on validation reviews that it was not fitted on."""
 
     model: LinearModel
     inverse_penalty: float
-    held_out: torch.Tensor  # (N, K) float64, logits of the validation reviews by a model that was not fitted on them
+    held_out: torch.Tensor  # (N, K) float64, logits of the validation reviews; a refit leaves them as they were
     validation_loss: float  # of those logits, in nats
     validation_accuracy: float
 
@@ -82,17 +82,18 @@ def fit_best(
 
 
 def find_ngrams(reviews: EncodedReviews, vocabulary_size: int, config: LinearConfig) -> Ngrams:
-    """Find the n-grams that occur in enough training reviews; peak memory is about 150 bytes a token."""
+    """Find the n-grams that occur in enough of N training reviews; peak memory is about 160 bytes a token."""
     step = -(-len(reviews.tokens) // config.max_tokens)  # the quotient, rounded up
     if step > 1:
         of_labels = [(reviews.labels == label).nonzero()[::step, 0] for label in reviews.labels.unique()]
         reviews = select_reviews(reviews, torch.cat(of_labels))
+    of_words = find(reviews, 1, vocabulary_size, known=torch.arange(1, vocabulary_size + 1))
+    # an n-gram is in no more reviews than each of its words
+    least = min(config.min_reviews, int(torch.bincount(of_words.columns).max()))
     seen = occurrences(reviews, config.max_words, vocabulary_size)
-    known = torch.unique(seen.ngrams)
-    found = find(seen, known)
-    del seen
-    counts = torch.bincount(found.columns, minlength=len(known))
-    is_kept = counts >= min(config.min_reviews, int(counts.max()))
+    known = torch.cat([select_frequent(each.ngrams, least) for each in seen])  # ascending: more words, greater numbers
+    found = find(reviews, config.max_words, vocabulary_size, known)
+    is_kept = torch.bincount(found.columns, minlength=len(known)) >= least
     columns = is_kept.cumsum(0) - 1  # new column of each kept n-gram
     kept = is_kept[found.columns]
     rows, columns = found.rows[kept], columns[found.columns[kept]]
@@ -102,6 +103,13 @@ def find_ngrams(reviews: EncodedReviews, vocabulary_size: int, config: LinearCon
         shape=(len(reviews), int(is_kept.sum())),
     )
     return Ngrams(known[is_kept], occurs, reviews.labels.numpy())
+
+
+def select_frequent(ngrams: torch.Tensor, least: int) -> torch.Tensor:
+    """Return those of M n-grams, (M,) int64, that occur `least` times or more, each once, ascending."""
+    distinct, counts = torch.unique(ngrams, return_counts=True)
+    frequent: torch.Tensor = distinct[counts >= least]
+    return frequent
 
 
 def fit_linear(

@@ -22,7 +22,7 @@ from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors
 
 LINEAR = "linear.safetensors"  # the file's name, in the folder of a classifier too
-TOKENS_AT_ONCE = 500_000  # bounds memory
+TOKENS_AT_ONCE = 500_000  # of a model with one output, with more in proportion fewer; bounds memory
 DTYPES = {
     "ngrams": torch.int64,
     "weights": torch.float32,
@@ -33,16 +33,15 @@ DTYPES = {
 
 
 class Occurrences(NamedTuple):
-    """The M n-grams of some reviews, the shorter ones first, each as often as it occurs."""
+    """The M n-grams of the same number of words in some reviews, each as often as it occurs."""
 
     ngrams: Tensor  # (M,) int64
     rows: Tensor  # (M,) int64, the number of the review
     starts: Tensor  # (M,) int64, the place of the first word among the tokens of all reviews
-    words: Tensor  # (M,) int64, from 1 to `order`
 
 
 class Found(NamedTuple):
-    """The distinct known n-grams of some reviews, P in all, ordered by review."""
+    """The different known n-grams of each of some reviews, P in all, ordered by review."""
 
     rows: Tensor  # (P,) int64, the number of the review
     columns: Tensor  # (P,) int64, the place of the n-gram among those that the model knows
@@ -50,7 +49,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearModel:
-    """The weights of F n-grams for O outputs: one of two classes, for the second, and K of more."""
+    """A model of F n-grams with O outputs: one for two classes, the logit of the second, and K for K > 2 classes."""
 
     order: int  # the maximum number of words in an n-gram
     vocabulary_size: int  # V
@@ -61,11 +60,11 @@ class LinearModel:
     def logits(self, reviews: EncodedReviews) -> Tensor:
         """Return a logit for each class of N reviews, (N, K) float64; the first of two classes has 0."""
         none = torch.zeros(0, len(self.bias), dtype=torch.float64)
-        logits = torch.cat([none, *(self._logits(part) for part in split(reviews))])  # (N, O)
+        logits = torch.cat([none, *map(self._logits, self._split(reviews))])  # (N, O)
         return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
     def _logits(self, reviews: EncodedReviews) -> Tensor:
-        found = find(occurrences(reviews, self.order, self.vocabulary_size), self.ngrams)
+        found = find(reviews, self.order, self.vocabulary_size, self.ngrams)
         roots = torch.bincount(found.rows, minlength=len(reviews)).double().sqrt()
         sums = torch.zeros(len(reviews), len(self.bias), dtype=torch.float64)
         sums.index_add_(0, found.rows, self.weights[found.columns].double())
@@ -77,20 +76,27 @@ class LinearModel:
         An n-gram's weight is shared equally among all tokens of all its occurrences in the review, so that the weights
         and the bias add up to the logits.
         """
-        seen = occurrences(reviews, self.order, self.vocabulary_size)
-        places, is_known = look_up(seen.ngrams, self.ngrams)
-        rows, starts, words = (values[is_known] for values in seen[1:])
-        pairs, kind, times = torch.unique(
-            rows * len(self.ngrams) + places[is_known], return_inverse=True, return_counts=True
-        )
-        distinct = torch.bincount(pairs // len(self.ngrams), minlength=len(reviews))
-        shares = (times[kind] * words * distinct[rows].double().sqrt()).reciprocal()
-        weights = self.weights[places[is_known]].double() * shares[:, None]
+        return [weights for part in self._split(reviews) for weights in self._token_weights(part)]
+
+    def _token_weights(self, reviews: EncodedReviews) -> list[Tensor]:
         of_tokens = torch.zeros(len(reviews.tokens), len(self.bias), dtype=torch.float64)
-        for word in range(self.order):
-            has_word = words > word
-            of_tokens.index_add_(0, starts[has_word] + word, weights[has_word])
-        return list(of_tokens.split(reviews.lengths.tolist()))
+        distinct = torch.zeros(len(reviews), dtype=torch.int64)
+        for words, seen in enumerate(occurrences(reviews, self.order, self.vocabulary_size), start=1):
+            places, is_known = look_up(seen.ngrams, self.ngrams)
+            places, rows, starts = places[is_known], seen.rows[is_known], seen.starts[is_known]
+            pairs, kind, times = torch.unique(rows * len(self.ngrams) + places, return_inverse=True, return_counts=True)
+            distinct += torch.bincount(pairs // len(self.ngrams), minlength=len(reviews))
+            shares = self.weights[places].double() / (words * times[kind])[:, None]
+            for word in range(words):
+                of_tokens.index_add_(0, starts + word, shares)
+        roots = distinct.clamp(min=1).double().sqrt().repeat_interleave(reviews.lengths)
+        return list((of_tokens / roots[:, None]).split(reviews.lengths.tolist()))
+
+    def _split(self, reviews: EncodedReviews) -> Iterator[EncodedReviews]:
+        """Yield the reviews in parts of about TOKENS_AT_ONCE tokens; a long last review may add to that."""
+        groups = reviews.offsets[:-1] // max(1, TOKENS_AT_ONCE // len(self.bias))
+        for rows in torch.arange(len(reviews)).split(groups.unique_consecutive(return_counts=True)[1].tolist()):
+            yield select_reviews(reviews, rows)
 
     def scaled(self, factor: float) -> "LinearModel":
         """Return the model whose logits are `factor` times as large."""
@@ -136,19 +142,20 @@ def greatest_order(vocabulary_size: int) -> int:
     return order
 
 
-def occurrences(reviews: EncodedReviews, order: int, vocabulary_size: int) -> Occurrences:
-    """Return all n-grams of up to `order` words in N reviews; none reaches from one review into the next."""
+def occurrences(reviews: EncodedReviews, order: int, vocabulary_size: int) -> Iterator[Occurrences]:
+    """Yield all words of N reviews, then all pairs of words, and so on up to n-grams of `order` words.
+
+    No n-gram reaches from one review into the next.
+    """
     digits = reviews.tokens.long() + 1
     rows = torch.arange(len(reviews)).repeat_interleave(reviews.lengths)
     ends = reviews.offsets[1:].repeat_interleave(reviews.lengths)
     ngrams, starts = torch.zeros_like(digits), torch.arange(len(digits))
-    found = []
     for words in range(1, order + 1):
         fits = starts + words <= ends[starts]
         ngrams, starts = ngrams[fits], starts[fits]
         ngrams = ngrams * (vocabulary_size + 1) + digits[starts + words - 1]
-        found.append(Occurrences(ngrams, rows[starts], starts, torch.full_like(starts, words)))
-    return Occurrences(*map(torch.cat, zip(*found, strict=True)))
+        yield Occurrences(ngrams, rows[starts], starts)
 
 
 def look_up(ngrams: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,15 +164,11 @@ def look_up(ngrams: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     return places, known[places] == ngrams
 
 
-def find(seen: Occurrences, known: Tensor) -> Found:
-    """Return the distinct n-grams of the reviews that are among the known ones, (F,) ascending."""
-    places, is_known = look_up(seen.ngrams, known)
-    pairs = torch.unique(seen.rows[is_known] * len(known) + places[is_known])
-    return Found(pairs // len(known), pairs % len(known))
-
-
-def split(reviews: EncodedReviews) -> Iterator[EncodedReviews]:
-    """Yield the reviews in parts of about TOKENS_AT_ONCE tokens, or of a single longer review."""
-    groups = reviews.offsets[:-1] // TOKENS_AT_ONCE
-    for rows in torch.arange(len(reviews)).split(groups.unique_consecutive(return_counts=True)[1].tolist()):
-        yield select_reviews(reviews, rows)
+def find(reviews: EncodedReviews, order: int, vocabulary_size: int, known: Tensor) -> Found:
+    """Find which of the known n-grams, (F,) ascending, are in each of N reviews, up to those of `order` words."""
+    pairs = []
+    for seen in occurrences(reviews, order, vocabulary_size):
+        places, is_known = look_up(seen.ngrams, known)
+        pairs.append(torch.unique(seen.rows[is_known] * len(known) + places[is_known]))
+    distinct = torch.cat(pairs).sort().values  # those of different numbers of words are never equal
+    return Found(distinct // len(known), distinct % len(known))
