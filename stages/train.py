@@ -36,12 +36,11 @@ def train(params: Params) -> None:
     """Write the checkpoint, its validation logits, the curves by epoch, and the metrics of the best epoch."""
     from sentiment.dataset.encoded import concatenate_reviews, load_embeddings
     from sentiment.models.checkpoint import save_checkpoint
-    from sentiment.models.inference import predict_logits
     from sentiment.models.logits import class_logits
     from sentiment.runtime.device import catch_out_of_memory, choose_device, tune_memory
     from sentiment.runtime.distributed import is_launched, launch, process_group
     from sentiment.storage.tensors import save_tensors
-    from sentiment.training.trainer import Trainer
+    from sentiment.training.trainer import Trainer, predict_together
 
     if params.train.processes > 1 and not is_launched():
         launch("stages.train", params.train.processes)
@@ -62,7 +61,7 @@ def train(params: Params) -> None:
         with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
             trainer = Trainer(model, with_spans(training, params), config, device, unlabelled, chosen, progress)
             best = trainer.fit(validation, on_epoch)
-        held_out = class_logits(predict_logits(model, validation, device, tokens_at_once=config.tokens_at_once))
+        held_out = class_logits(predict_together(model, validation, device, config.tokens_at_once))
         if params.train.refit:
             model = new_model(params, embeddings, classes)
             all_labelled = with_spans(concatenate_reviews(training, validation), params)
@@ -77,7 +76,7 @@ def train(params: Params) -> None:
 
 
 def train_config(params: Params) -> TrainConfig:
-    """Return the settings of training; by default, word vectors are tuned if none were trained on the text."""
+    """Return the settings of training; by default, word vectors are tuned if they are only fetched, or pretrained."""
     from sentiment.training.trainer import TrainConfig
 
     settings = params.train.model_dump(exclude={"processes", "portable", "spans", "refit"})

@@ -30,7 +30,9 @@ def changed(source: str, is_pretrained: bool, rate: float | None) -> Params:
         ("trained", True, TUNED_RATE),
     ],
 )
-def test_vectors_are_tuned_if_none_were_trained_on_the_text(source: str, is_pretrained: bool, expected: float) -> None:
+def test_vectors_are_tuned_if_they_are_only_fetched_or_pretrained(
+    source: str, is_pretrained: bool, expected: float
+) -> None:
     assert train_config(changed(source, is_pretrained, rate=None)).embedding_rate == expected
     assert train_config(changed(source, is_pretrained, rate=0.5)).embedding_rate == 0.5
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-# Of 1 / temperature and weight, because there is no minimum if a model misclassifies no review.
+# Of 1 / temperature and of the weight. Without bounds there is no minimum if a model misclassifies no review.
 BOUNDS = [(1 / 20, 20.0), (0.0, 20.0)]
 TOLERANCES = {"ftol": 1e-12, "gtol": 1e-9}
 
 
 class Calibration(NamedTuple):
-    """Factors of the logits of the two models, and what these give on the reviews on which they were fitted."""
+    """The factors of the two models' logits, and figures of the reviews on which they were fitted."""
 
     temperature: float  # by which to divide the network's logits
     weight: float  # by which to multiply the linear model's; 0 without one

@@ -330,18 +330,23 @@ def evaluate(
     tokens_at_once: int,
     class_weights: Tensor | None = None,
 ) -> tuple[float, float]:
-    """Return the mean loss, in nats, and the accuracy on N reviews; each process scores its share of the reviews.
+    """Return the mean loss, in nats, and the accuracy on N reviews.
 
     With `class_weights`, (K,), the loss is the mean over reviews that weigh as their classes do.
     """
-    rank, processes = rank_and_count()
-    logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
-    logits = sum_over_processes(logits.to(device)).cpu()
+    logits = predict_together(model, reviews, device, tokens_at_once)
     labels = reviews.labels.long()
     accuracy = (predicted_labels(logits) == labels).float().mean()
     weights = None if class_weights is None else class_weights.cpu()
     total = len(labels) if weights is None else weights[labels].sum()
     return (cross_entropy(logits, labels, weights) / total).item(), accuracy.item()
+
+
+def predict_together(model: Classifier, reviews: EncodedReviews, device: torch.device, tokens_at_once: int) -> Tensor:
+    """Return the logits of N reviews, as `predict_logits` does; each process scores a share of the reviews."""
+    rank, processes = rank_and_count()
+    logits = predict_logits(model, reviews, device, slice(rank, None, processes), tokens_at_once)
+    return sum_over_processes(logits.to(device)).cpu()
 
 
 def average(averaged: Classifier, model: Classifier, kept: float) -> None:
