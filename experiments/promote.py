@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import subprocess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gto.versions import SemVer
 
@@ -72,12 +72,11 @@ def check_committed() -> None:
         names = ", ".join(line[3:] for line in changed)
         raise InputError(f"a version is a commit; commit these files first, or restore them: {names}")
     md5 = hashlib.md5(show("HEAD", TEST), usedforsecurity=False).hexdigest()
-    lock = parse_yaml(show("HEAD", LOCK).decode())
-    outputs = lock["stages"]["evaluate"]["outs"]
-    if {"path": TEST, "md5": md5}.items() - next(out for out in outputs if out["path"] == TEST).items():
+    stages = read_stages("HEAD")
+    if md5 != recorded_md5(stages["evaluate"], TEST):
         raise InputError(f"{TEST}: differs from the file recorded in {LOCK}; run dvc repro and commit both")
     params = flatten(parse_yaml(show("HEAD", "params.yaml").decode()))
-    for stage in lock["stages"].values():
+    for stage in stages.values():
         for key, value in flatten(stage.get("params", {}).get("params.yaml", {})).items():
             if params.get(key) != value:
                 raise InputError(f"params.yaml: {key} is not what {LOCK} records; run dvc repro and commit both")
@@ -105,14 +104,26 @@ def next_version(version: str, last: str | None) -> str:
 def read_results(revision: str) -> Results:
     """Read the results of a commit from git."""
     metrics = json.loads(show(revision, TEST))
-    download = parse_yaml(show(revision, LOCK).decode())["stages"]["download_corpus"]
+    download = read_stages(revision)["download_corpus"]
     return Results(
         metrics["accuracy"],
         metrics["accuracy_low"],
         metrics["accuracy_high"],
         download["params"]["params.yaml"]["download.corpus"],
-        next(out["md5"] for out in download["outs"] if out["path"] == CORPUS.as_posix()),
+        recorded_md5(download, CORPUS.as_posix()),
     )
+
+
+def read_stages(revision: str) -> dict[str, Any]:
+    """Read what dvc.lock records of each stage in a commit."""
+    stages: dict[str, Any] = parse_yaml(show(revision, LOCK).decode())["stages"]
+    return stages
+
+
+def recorded_md5(stage: dict[str, Any], path: str) -> str:
+    """Return the checksum that dvc.lock records of an output."""
+    md5: str = next(out["md5"] for out in stage["outs"] if out["path"] == path)
+    return md5
 
 
 def check_better(new: Results, old: Results, old_tag: str) -> None:
