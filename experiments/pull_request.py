@@ -9,17 +9,19 @@ fetched from its remote if there is one; without them the comment says what is m
 
 import argparse
 import csv
+import io
 import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexDirError
@@ -35,9 +37,10 @@ from stages.run import one_line_errors
 
 MARK = "<!-- comparison by experiments.pull_request -->"  # by which the workflow finds its comment to update it
 NOISE = 0.05  # a p-value above which a difference may be chance
-# Metrics of which more, or less, is better, by the last word of their names. Others have no direction.
-BETTER_MORE = {"accuracy", "f1", "precision", "recall", "auc", "behaviour", "weighted", "vocabulary"}
-BETTER_LESS = {"loss", "error", "perplexity"}
+# Metrics of which more, or less, is better, by the end of their names. Others have no direction.
+BETTER_MORE = ("accuracy", "f1", "f1_weighted", "precision", "recall", "auc", "behaviour", "in_vocabulary")
+BETTER_LESS = ("loss", "error", "perplexity")
+ABSENT = "-"  # in a table, in place of what one of the two lacks
 SERIES = {"validation loss, nats": "validation/loss", "validation accuracy": "validation/accuracy"}
 
 Flat = dict[str, Any]  # values by dotted key
@@ -78,9 +81,9 @@ def read_result(name: str, revision: str | None) -> Result:
         corpus=corpus_md5(text(Path("dvc.lock"))),
         params=flatten(parse_yaml(params)),
         metrics=flatten({stage: json.loads(content) for stage, content in read.items() if content}),
-        curves={label: last_column(columns(curve)) for label, curve in curves.items()},
-        behaviour=columns(text(EVALUATION / "behaviour.csv")),
-        predictions=columns(text(EVALUATION / "predictions.csv")),
+        curves={label: last_column(columns(curve, "\t")) for label, curve in curves.items()},
+        behaviour=columns(text(EVALUATION / "behaviour.csv"), ","),
+        predictions=columns(text(EVALUATION / "predictions.csv"), ","),
     )
 
 
@@ -104,11 +107,11 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> Flat:
     return flat
 
 
-def columns(content: str | None) -> Columns | None:
-    """Return the columns of a CSV or TSV file."""
+def columns(content: str | None, delimiter: str) -> Columns | None:
+    """Return the columns of a CSV or TSV file; None of None."""
     if content is None:
         return None
-    header, *rows = csv.reader(content.splitlines(), delimiter="\t" if "\t" in content else ",")
+    header, *rows = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
 
@@ -169,43 +172,50 @@ def verdict(base: Result, here: Result) -> str:
     return f"{text}. {gained:,} texts gained, {lost:,} lost: the difference {judged} (McNemar's p {p:.2g})."
 
 
-def common_predictions(base: Result, here: Result) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Return which test texts each got right, (N,) bool both; None unless both have predictions of the same texts."""
+def common_predictions(base: Result, here: Result) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
+    """Return which of N test texts each got right, (N,) both; None unless both have predictions of the same texts."""
     if base.predictions is None or here.predictions is None:
         return None
-    both = []
-    for table in (base.predictions, here.predictions):
-        rows = sorted(zip(table["id"], table["actual"], table["predicted"], strict=True))
-        both.append({(name, actual): actual == predicted for name, actual, predicted in rows})
-    before, after = both
-    return (np.array([*before.values()]), np.array([*after.values()])) if before.keys() == after.keys() else None
+    before, after = (
+        {
+            (name, actual): actual == predicted
+            for name, actual, predicted in zip(*(found[key] for key in ("id", "actual", "predicted")), strict=True)
+        }
+        for found in (base.predictions, here.predictions)
+    )
+    if before.keys() != after.keys():
+        return None
+    return np.array([*before.values()]), np.array([after[text] for text in before])
 
 
 def parameter_table(base: Result, here: Result) -> str:
     """Return a table of the parameters that differ."""
-    keys = [key for key in {**base.params, **here.params} if base.params.get(key, "-") != here.params.get(key, "-")]
-    rows = ([f"`{key}`", *(spell(result.params.get(key, "-")) for result in (base, here))] for key in keys)
-    return table(["", base.name, "here"], rows) if keys else "No parameter differs."
+    rows = []
+    for key in {**base.params, **here.params}:
+        before, after = (result.params.get(key, ABSENT) for result in (base, here))
+        if before != after:
+            rows.append([f"`{key}`", spell(before), spell(after)])
+    return table(["", base.name, "here"], rows) if rows else "No parameter differs."
 
 
 def metric_table(base: Result, here: Result) -> str:
     """Return a table of the metrics that differ, each with an arrow, and whether more or less of it is better."""
     rows = []
     for key in {**base.metrics, **here.metrics}:
-        before, after = base.metrics.get(key), here.metrics.get(key)
+        before, after = (result.metrics.get(key, ABSENT) for result in (base, here))
         if before == after:
             continue
-        change = "" if before is None or after is None else f"{'▲' if after > before else '▼'} {after - before:+.4g}"
-        rows.append([f"`{key}`", spell(before), spell(after), f"{change} {judgement(key, before, after)}".strip()])
+        change = "" if ABSENT in (before, after) else describe_change(key, before, after)
+        rows.append([f"`{key}`", spell(before), spell(after), change])
     return table(["", base.name, "here", "change"], rows) if rows else "No metric differs."
 
 
-def judgement(key: str, before: float | None, after: float | None) -> str:
-    """Return whether a metric got better or worse, or nothing for one that has no direction."""
-    kind = re.split(r"[._]", key)[-1]
-    if before is None or after is None or kind not in BETTER_MORE | BETTER_LESS:
-        return ""
-    return "better" if (after > before) == (kind in BETTER_MORE) else "worse"
+def describe_change(key: str, before: float, after: float) -> str:
+    """Return the difference between two values of a metric and, if it has a direction, whether that is better."""
+    change = f"{'▲' if after > before else '▼'} {after - before:+.4g}"
+    if not key.endswith(BETTER_MORE + BETTER_LESS):
+        return change
+    return f"{change} {'better' if (after > before) == key.endswith(BETTER_MORE) else 'worse'}"
 
 
 def behaviour_table(base: Result, here: Result) -> str:
@@ -214,21 +224,21 @@ def behaviour_table(base: Result, here: Result) -> str:
         return "There are none."
     before = dict(zip(base.behaviour["capability"], base.behaviour["model"], strict=True)) if base.behaviour else {}
     rows = (
-        [kind, cases, f"{float(before[kind]):.0%}" if kind in before else "-", f"{float(share):.0%}"]
+        [kind, cases, f"{float(before[kind]):.0%}" if kind in before else ABSENT, f"{float(share):.0%}"]
         for kind, share, cases in zip(*(here.behaviour[name] for name in ("capability", "model", "cases")), strict=True)
     )
     return table(["kind", "cases", base.name, "here"], rows)
 
 
-def table(header: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in ([*header], ["---"] * len(header), *rows))
 
 
 def spell(value: object) -> str:
-    """Return a value as JSON spells it, numbers with at most six digits, without what would end a cell."""
-    if value is None or value == "-":
-        return "-" if value == "-" else "null"
+    """Return a value other than ABSENT as JSON spells it, numbers with at most six digits, without what ends a cell."""
+    if value == ABSENT:
+        return ABSENT
     text = f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
     return text.replace("|", "\\|")
 
@@ -263,10 +273,10 @@ def main() -> None:
     stages = reproduce()
     base, here = read_result(options.base, options.base), read_result("here", None)
     images = f"{options.images.rstrip('/')}/" if options.images else ""
-    with atomic_output(options.output) as folder:
-        folder.mkdir()
-        plot(base, here).savefig(folder / "curves.png", dpi=110, metadata={"Software": None})
-        (folder / "comment.md").write_text(comment(base, here, stages, images), encoding="utf-8")
+    with atomic_output(options.output / "curves.png") as picture:  # other files in the folder stay
+        plot(base, here).savefig(picture, format="png", dpi=110, metadata={"Software": None})
+    with atomic_output(options.output / "comment.md") as text:
+        text.write_text(comment(base, here, stages, images), encoding="utf-8")
     print(f"{options.output / 'comment.md'}: the comparison with {options.base}")
 
 

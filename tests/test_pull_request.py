@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Browser
 
-from experiments.pull_request import Result, comment, judgement, read_result, verdict
+from experiments.pull_request import Result, comment, metric_table, read_result, verdict
 from sentiment.errors import InputError
 from tests.clone import Clone
 
@@ -31,8 +31,14 @@ def result(name: str, predicted: list[str] | None = None, **metrics: float) -> R
     )
 
 
+def turned(found: Result) -> Result:
+    """Return a result with its predictions in the opposite order."""
+    assert found.predictions is not None
+    return replace(found, predictions={name: column[::-1] for name, column in found.predictions.items()})
+
+
 def test_texts_gained_and_lost_are_counted() -> None:
-    said = verdict(result("main", ["x", "y", "y"]), result("here", ["x", "x", "x"], accuracy=0.92))
+    said = verdict(result("main", ["x", "y", "y"]), turned(result("here", ["x", "x", "x"], accuracy=0.92)))
     assert said.startswith("Test accuracy **92.00%** (95 % interval 85.00% to 95.00%), `main` 90.00%.")
     assert "1 texts gained, 1 lost: the difference may be chance (McNemar's p 1)." in said
 
@@ -49,17 +55,23 @@ def test_accuracies_on_different_texts_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "before", "after", "expected"),
+    ("key", "before", "after", "row"),
     [
-        ("test.accuracy", 0.8, 0.9, "better"),
-        ("test.loss", 0.3, 0.4, "worse"),
-        ("pretrain.perplexity", 90, 80, "better"),
-        ("train.best_epoch", 3, 5, ""),
-        ("test.accuracy", None, 0.9, ""),
+        ("network_accuracy", 0.8, 0.9, "0.8 | 0.9 | ▲ +0.1 better"),
+        ("loss", 0.3, 0.4, "0.3 | 0.4 | ▲ +0.1 worse"),
+        ("train_perplexity", 90, 80, "90 | 80 | ▼ -10 better"),
+        ("best_epoch", 3, 5, "3 | 5 | ▲ +2"),
+        ("tokens_in_vocabulary", 0.9, 0.8, "0.9 | 0.8 | ▼ -0.1 worse"),
+        ("vocabulary", 500, 600, "500 | 600 | ▲ +100"),
+        ("f1", None, 0.9, "- | 0.9 | "),
     ],
 )
-def test_whether_more_is_better(key: str, before: float | None, after: float, expected: str) -> None:
-    assert judgement(key, before, after) == expected
+def test_a_change_is_better_or_worse_or_has_no_direction(
+    key: str, before: float | None, after: float, row: str
+) -> None:
+    base = replace(result("main"), metrics={} if before is None else {f"test.{key}": before})
+    here = replace(result("here"), metrics={f"test.{key}": after})
+    assert metric_table(base, here).splitlines()[2:] == [f"| `test.{key}` | {row} |"]
 
 
 def test_what_neither_has_is_said() -> None:
@@ -75,6 +87,8 @@ def written(small_run: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the command writes on branch `faster`, compared with `main`."""
     clone = small_run.copy_to(tmp_path_factory.mktemp("pull_request"))
     clone.run("git", "switch", "-q", "faster")
+    (clone.folder / "comparison").mkdir()
+    (clone.folder / "comparison" / "mine.txt").touch()
     said = clone.run(sys.executable, "-m", "experiments.pull_request", "--base", "main")
     assert said.splitlines()[-1] == "comparison/comment.md: the comparison with main"
     return clone.folder
@@ -89,6 +103,7 @@ def test_the_comment_says_what_a_branch_changed(written: Path) -> None:
     assert re.search(r"texts gained, [\d,]+ lost: the difference", text)
     assert re.search(r"\| negation \| 20 \| \d+% \| \d+% \|", text)
     assert (written / "comparison" / "curves.png").stat().st_size > 10_000
+    assert (written / "comparison" / "mine.txt").exists()
 
 
 @pytest.mark.slow
