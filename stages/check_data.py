@@ -90,7 +90,7 @@ def parse(arguments: list[str]) -> Namespace:
 def spell_labels(options: Namespace, labels: tuple[str, ...]) -> dict[str, int]:
     """Return the number of each label by its spelling in the file; `labels` are the model's, K."""
     spellings = labels if options.labels is None else tuple(options.labels.split(","))
-    if len(set(spellings)) != len(labels) or len(spellings) != len(labels):
+    if not len(set(spellings)) == len(spellings) == len(labels):
         raise InputError(f"--labels must be {len(labels)} spellings, of {', '.join(labels)}; got {options.labels}")
     return {spelling: number for number, spelling in enumerate(spellings)}
 

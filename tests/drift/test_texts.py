@@ -40,6 +40,24 @@ def test_many_rows_come_in_several_batches(tmp_path: Path) -> None:
     assert [batch.rows for batch in batches] == [1_024, 1_024, 452]
 
 
+def test_objects_of_json_may_have_their_first_label_late(tmp_path: Path) -> None:
+    unlabelled, labelled = '{"text": "Fine."}\n', '{"text": "Dull.", "verdict": "bad"}\n'
+    (tmp_path / "a.jsonl").write_text(unlabelled * 1_024 + labelled)
+    first, second = read_batches(tmp_path / "a.jsonl", "text", LABELS)
+    assert (first.labels == -1).all()
+    assert second.labels.tolist() == [0]
+    with pytest.raises(
+        InputError, match=r"has no column 'grade' \(--label-column\); its columns are 'text', 'verdict'"
+    ):
+        list(read_batches(tmp_path / "a.jsonl", "text", LABELS._replace(column="grade")))
+
+
+def test_a_label_that_is_a_whole_number_is_spelt_with_all_its_digits(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "Fine.", "verdict": 20261128.0}')
+    (batch,) = read_batches(tmp_path / "a.jsonl", "text", Labels("verdict", {"bad": 0, "20261128": 1}))
+    assert batch.labels.tolist() == [1]
+
+
 @pytest.mark.parametrize(("text", "label", "option"), [("body", "verdict", "text"), ("text", "grade", "label")])
 def test_a_missing_column_is_named_with_its_option(tmp_path: Path, text: str, label: str, option: str) -> None:
     (tmp_path / "a.csv").write_text(FILES["a.csv"])

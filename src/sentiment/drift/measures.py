@@ -46,9 +46,10 @@ class Measures:
 
 
 def describe_training(reviews: EncodedReviews, words: list[str], keys: Ints) -> Training:
-    """Collect the facts of the training texts; `words` is the vocabulary, V, and `keys`, (N,), are those of the texts.
+    """Collect the facts of the training texts, of which `reviews` may be a sample.
 
-    If fewer than C words occur, C is their number.
+    `words` is the vocabulary, (V,), and `keys` are those of all training texts. If fewer than C words occur, C is their
+    number.
     """
     tokens = reviews.tokens.numpy()
     counts = np.bincount(tokens, minlength=len(words))

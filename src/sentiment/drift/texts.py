@@ -1,7 +1,7 @@
 """Read the texts of files, with their labels if there are any, a batch of rows at a time."""
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from sentiment.corpora.files import GUESSED, Dialect, Row, kind_of, read_rows
+from sentiment.corpora.files import GUESSED, NATURAL, Dialect, Row, kind_of, read_rows
 from sentiment.corpora.reviews import SURROGATE
 from sentiment.drift.measures import Ints
-from sentiment.errors import InputError, abbreviated
+from sentiment.errors import abbreviated
 from sentiment.scoring.scorer import scorable_texts
+from sentiment.scoring.tables import check_columns
 
 ROWS = 1_024  # in a batch; they bound memory
 
@@ -42,12 +43,14 @@ def read_batches(
     A .txt file has a text a line, after fastText's label if there is one. Raises InputError for a file without the
     columns and for a damaged one.
     """
-    is_plain = kind_of(path) == ".txt"
+    kind = kind_of(path)
+    is_plain, is_table = kind == ".txt", kind in (*NATURAL, ".parquet")  # in a table, each row has all columns
     label_column = None if labels is None else "label" if is_plain else labels.column
     text_column = "text" if is_plain else text_column
-    needed = [column for column in (text_column, label_column) if column is not None]
-    rows = read_rows(path, needed, dialect, say=lambda message: print(message, file=sys.stderr))
-    seen: dict[str, None] = {}  # all names so far, in order: objects of JSON need not all have the same
+    needed = {"--text-column": text_column, "--label-column": label_column}
+    columns = [column for column in needed.values() if column is not None]
+    rows = read_rows(path, columns, dialect, say=lambda message: print(message, file=sys.stderr))
+    seen: dict[str, None] = {}  # all names so far, in order
     for batch in _batched(rows):
         texts: list[str | None] = []
         numbers, problem = [], ""
@@ -64,11 +67,13 @@ def read_batches(
             problem = problem or (f"{row.where}: {found}" if found else "")
             spelt = "" if label_column is None else _spell(row.values.get(label_column))
             numbers.append(-1 if labels is None else labels.numbers.get(spelt, -1))
-        if seen and not is_plain:
-            _check_columns(path, seen, {"--text-column": text_column, "--label-column": label_column})
+        if seen and is_table:
+            check_columns(path, seen, needed)
         scorable = scorable_texts(pa.array(texts, pa.string()), text_column)
         is_read = scorable.is_valid().to_numpy(zero_copy_only=False)
         yield Batch(scorable.drop_null(), np.array(numbers, dtype=np.int64)[is_read], len(batch), problem)
+    if seen and not is_plain:
+        check_columns(path, seen, needed)
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -80,11 +85,4 @@ def _spell(label: object) -> str:
     """Return a label as the files of other formats would spell it: true for True, 4 for 4.0."""
     if isinstance(label, bool):
         return str(label).lower()
-    return f"{label:g}" if isinstance(label, float) and label.is_integer() else str(label)
-
-
-def _check_columns(path: Path, names: Collection[str], needed: Mapping[str, str | None]) -> None:
-    for option, name in needed.items():
-        if name is not None and name not in names:
-            known = ", ".join(map(abbreviated, names))
-            raise InputError(f"{path}: has no column {abbreviated(name)} ({option}); its columns are {known}")
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)

@@ -14,7 +14,7 @@ What is read has the columns of `TEXTS`:
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -50,6 +50,11 @@ class Source(NamedTuple):
     prefix: str = ""
     dialect: Dialect = GUESSED
     offset: int = 0  # bytes of the files before this one
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """Return the names of the columns to read, by the options that give them."""
+        return {"--text-column": self.text_column, "--id-column": self.id_column}
 
 
 def find_files(path: Path) -> list[Path]:
@@ -130,7 +135,7 @@ def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
 
 
 def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
-    needed = [column for column in (source.text_column, source.id_column) if column is not None]
+    needed = [column for column in source.columns.values() if column is not None]
     is_json = kind_of(source.path) not in NATURAL
     seen: dict[str, None] = {}  # all names so far, in order
     for row in read_rows(source.path, needed, source.dialect, say=_say, raw=raw):
@@ -138,7 +143,7 @@ def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
             yield Row(None, None, f"{row.where}: {row.problem}")
             continue
         if not is_json and not seen:  # each row has the columns of the first
-            _check_columns(source, list(row.values))
+            check_columns(source.path, row.values, source.columns)
         seen |= dict.fromkeys(row.values)
         text, key = row.values.get(source.text_column), row.values.get(source.id_column or "")
         key = key if key is None or isinstance(key, str) else json.dumps(key)
@@ -147,7 +152,7 @@ def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
         else:
             yield Row(key, None, f"{row.where}: the text must be a string; got {abbreviated(text)}")
     if seen:
-        _check_columns(source, list(seen))
+        check_columns(source.path, seen, source.columns)
 
 
 def _say(message: str) -> None:
@@ -158,7 +163,7 @@ def _read_parquet(source: Source) -> Iterator[pa.RecordBatch]:
     path, text_column, id_column, prefix, _, offset = source
     done = 0
     with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
-        _check_columns(source, file.schema_arrow.names)
+        check_columns(path, file.schema_arrow.names, source.columns)
         columns = [text_column] if id_column is None else [id_column, text_column]
         for rows in file.iter_batches(ROWS, columns=columns, use_threads=False):
             numbers = range(done + 1, done + len(rows) + 1)
@@ -169,11 +174,12 @@ def _read_parquet(source: Source) -> Iterator[pa.RecordBatch]:
             yield pa.record_batch([ids, rows[text_column], problems, positions], TEXTS.names)
 
 
-def _check_columns(source: Source, names: list[str]) -> None:
-    for option, name in (("--text-column", source.text_column), ("--id-column", source.id_column)):
+def check_columns(path: Path, names: Collection[str], needed: Mapping[str, str | None]) -> None:
+    """Raise InputError if a file whose columns are `names` lacks a needed one; `needed` has them by option."""
+    for option, name in needed.items():
         if name is not None and name not in names:
             known = ", ".join(map(abbreviated, names))
-            raise InputError(f"{source.path}: has no column {name!r} ({option}); its columns are {known}")
+            raise InputError(f"{path}: has no column {abbreviated(name)} ({option}); its columns are {known}")
 
 
 @contextmanager
