@@ -43,15 +43,10 @@ def test_without_a_column_of_ids_the_ids_are_null(model_folder: Path) -> None:
 
 def test_probabilities_are_those_of_the_logits_over_the_temperature(model_folder: Path) -> None:
     scorer = Scorer(model_folder)
-    expected = torch.from_numpy(scorer.logits(scorer.encode(pa.array(TEXTS)))).softmax(dim=1)
-    assert scorer(texts(*TEXTS))["probability_positive"].to_pylist() == expected[:, 1].tolist()
-    assert expected[:, 1].tolist() == pytest.approx(by_the_sigmoid(scorer), abs=1e-15)
-
-
-def by_the_sigmoid(scorer: Scorer) -> list[float]:
-    """Return the probabilities by the formula for two classes."""
-    logits = predict_logits(scorer.network, scorer.encode(pa.array(TEXTS)), torch.device("cpu"))
-    return logits.double().sigmoid().tolist()
+    logits = torch.from_numpy(scorer.logits(scorer.encode(pa.array(TEXTS))))[:, 1]
+    scorer.network.temperature.fill_(4.0)
+    expected = (logits / 4).sigmoid().tolist()
+    assert scorer(texts(*TEXTS))["probability_positive"].to_pylist() == pytest.approx(expected, abs=1e-15)
 
 
 def test_the_logits_of_a_linear_model_are_added(mixed_model: Path) -> None:
