@@ -87,7 +87,7 @@ BROKEN = [
         "  seed: -1  #",
         "prepare.seed must be greater than or",
     ),
-    ("  epochs: 8 ", "  epochs: 8\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
+    ("  epochs: 6 ", "  epochs: 6\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     (
         "    members:",
