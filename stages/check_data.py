@@ -89,7 +89,7 @@ def parse(arguments: list[str]) -> Namespace:
 
 def spell_labels(options: Namespace, labels: tuple[str, ...]) -> dict[str, int]:
     """Return the number of each label by its spelling in the file; `labels` are the model's, K."""
-    spellings = labels if options.labels is None else tuple(options.labels.split(","))
+    spellings = labels if options.labels is None else tuple(map(str.strip, options.labels.split(",")))
     if not len(set(spellings)) == len(spellings) == len(labels):
         raise InputError(f"--labels must be {len(labels)} spellings, of {', '.join(labels)}; got {options.labels}")
     return {spelling: number for number, spelling in enumerate(spellings)}
@@ -151,7 +151,7 @@ def read_files(
     from sentiment.corpora.files import Dialect
     from sentiment.corpora.splitting import key_of
     from sentiment.drift.measures import join_measures, measure
-    from sentiment.drift.texts import Labels, read_batches
+    from sentiment.drift.texts import Labels, read_labelled_texts
 
     labels = None if options.label_column is None else Labels(options.label_column, spellings)
     dialect = Dialect(options.delimiter, options.encoding, options.quotes, options.header, prefix="--")
@@ -159,7 +159,7 @@ def read_files(
     unscored, problem = 0, ""
     with tqdm(desc="check", unit=" texts", disable=None) as bar:
         for path in paths:
-            for batch in read_batches(path, options.text_column, labels, dialect):
+            for batch in read_labelled_texts(path, options.text_column, labels, dialect):
                 unscored += batch.rows - len(batch.texts)
                 problem = problem or batch.problem
                 if len(batch.texts):

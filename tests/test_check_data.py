@@ -58,7 +58,7 @@ def test_the_test_split_is_alike(tmp_path: Path, capsys: pytest.CaptureFixture[s
     spelt = ["bad" if label == "negative" else label for label in labels]
     rows = [{"body": text, "verdict": label} for text, label in zip(texts, spelt, strict=True)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ["--text-column", "body", "--label-column", "verdict", "--labels", "bad,positive"]
+    options = ["--text-column", "body", "--label-column", "verdict", "--labels", "bad, positive"]
     assert main([str(tmp_path / "a.jsonl"), *options, "--output", str(tmp_path / "check")]) == 0
     printed = capsys.readouterr().out
     assert printed.endswith("\nalike in all measures\n")

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from sentiment.errors import abbreviated
 from sentiment.scoring.scorer import scorable_texts
 from sentiment.scoring.tables import check_columns
 
-ROWS = 1_024  # in a batch; they bound memory
+ROWS, CHARACTERS = 1_024, 1 << 25  # of a batch, at most; they bound memory
 
 
 class Labels(NamedTuple):
@@ -35,7 +34,7 @@ class Batch(NamedTuple):
     problem: str  # the first row that could not be read, and why; empty if there is none
 
 
-def read_batches(
+def read_labelled_texts(
     path: Path, text_column: str, labels: Labels | None = None, dialect: Dialect = GUESSED
 ) -> Iterator[Batch]:
     """Yield the texts of a file in order; say on standard error what is guessed.
@@ -51,7 +50,7 @@ def read_batches(
     columns = [column for column in needed.values() if column is not None]
     rows = read_rows(path, columns, dialect, say=lambda message: print(message, file=sys.stderr))
     seen: dict[str, None] = {}  # all names so far, in order
-    for batch in _batched(rows):
+    for batch in _batched(rows, text_column):
         texts: list[str | None] = []
         numbers, problem = [], ""
         for row in batch:
@@ -65,8 +64,8 @@ def read_batches(
                 if text is not None:
                     found = f"the text must be a string; got {abbreviated(text)}"
             problem = problem or (f"{row.where}: {found}" if found else "")
-            spelt = "" if label_column is None else _spell(row.values.get(label_column))
-            numbers.append(-1 if labels is None else labels.numbers.get(spelt, -1))
+            label = None if label_column is None else row.values.get(label_column)
+            numbers.append(-1 if labels is None or label is None else labels.numbers.get(_spell(label), -1))
         if seen and is_table:
             check_columns(path, seen, needed)
         scorable = scorable_texts(pa.array(texts, pa.string()), text_column)
@@ -76,8 +75,18 @@ def read_batches(
         check_columns(path, seen, needed)
 
 
-def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, ROWS)):
+def _batched(rows: Iterator[Row], text_column: str) -> Iterator[list[Row]]:
+    """Yield ROWS rows at a time, or fewer with long texts."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        text = row.values.get(text_column)
+        characters += len(text) if isinstance(text, str) else 0
+        if len(batch) == ROWS or characters > CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
         yield batch
 
 
