@@ -129,14 +129,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     params = read_params()
-    embeddings = load(arguments.data)[0]
+    embeddings, training, _ = load(arguments.data)
     settings = {**params.model.model_dump(), "pooling": tuple(params.model.pooling)}
     model = ModelConfig(vocabulary_size=len(embeddings), embedding_size=embeddings.shape[1], **settings)
-    given = train_config(params)
+    given = train_config(params, training)
     best: dict[str, list[float]] = {name: [] for name in WAYS}
     for seed in arguments.seeds:
         config = replace(
-            given, seed=seed, epochs=arguments.epochs, patience=None, ema_decay=0.0, adversarial=0.0, embedding_rate=0.0
+            given,
+            seed=seed,
+            epochs=arguments.epochs,
+            patience=None,
+            ema_decay=0.0,
+            adversarial=0.0,
+            embedding_rate=0.0,
+            spans=0,
         )
         for name, way in WAYS.items():
             print(f"seed {seed}, {name}", flush=True)

@@ -50,7 +50,7 @@ def train(params: Params) -> None:
     embeddings = load_embeddings(EMBEDDINGS)
     training, validation, unlabelled = load_reviews(params, len(embeddings))
     classes = int(training.labels.max()) + 1  # `prepare` sees to it that none is missing
-    config = train_config(params)
+    config = train_config(params, training)
 
     with process_group(device, params.train.processes) as rank, catch_out_of_memory("training"):
         is_first = rank == 0
@@ -59,12 +59,12 @@ def train(params: Params) -> None:
         if is_first:
             print_start(model, config.precision, device)
         with learning_curves(config.epochs) if is_first else nullcontext(say_nothing) as on_epoch:
-            trainer = Trainer(model, with_spans(training, params), config, device, unlabelled, chosen, progress)
+            trainer = Trainer(model, training, config, device, unlabelled, chosen, progress)
             best = trainer.fit(validation, on_epoch)
         held_out = class_logits(predict_together(model, validation, device, config.tokens_at_once))
         if params.train.refit:
             model = new_model(params, embeddings, classes)
-            all_labelled = with_spans(concatenate_reviews(training, validation), params)
+            all_labelled = concatenate_reviews(training, validation)
             trainer = Trainer(model, all_labelled, config, device, unlabelled, refitted, progress)
             trainer.refit(best.number, print_refit_epoch if is_first else say_nothing)
     if is_first:
@@ -75,14 +75,16 @@ def train(params: Params) -> None:
             saved.delete()
 
 
-def train_config(params: Params) -> TrainConfig:
+def train_config(params: Params, training: EncodedReviews) -> TrainConfig:
     """Return the settings of training; by default, word vectors are tuned if they are only fetched, or pretrained."""
     from sentiment.training.trainer import TrainConfig
 
-    settings = params.train.model_dump(exclude={"processes", "portable", "spans", "refit"})
+    settings = params.train.model_dump(exclude={"processes", "portable", "refit"})
     if settings["embedding_rate"] is None:
         is_kept = params.vectors.source != "fetched" and not params.pretrain.enabled
         settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
+    if settings["spans"] is None:
+        settings["spans"] = SPANS if int(training.lengths.median()) >= LONG else 0
     return TrainConfig(**settings)
 
 
@@ -110,16 +112,6 @@ def load_reviews(params: Params, vocabulary_size: int) -> Reviews:
             "train.virtual and train.entropy need unlabelled reviews, but the corpus has none; set both to 0"
         )
     return Reviews(training, validation, unlabelled)
-
-
-def with_spans(reviews: EncodedReviews, params: Params) -> EncodedReviews:
-    """Return the reviews, and random spans of them as texts of their own; by default only if they are long."""
-    from sentiment.dataset.spans import add_spans
-
-    per_review = params.train.spans
-    if per_review is None:
-        per_review = SPANS if int(reviews.lengths.median()) >= LONG else 0
-    return add_spans(reviews, per_review, params.train.seed)
 
 
 def new_model(params: Params, embeddings: Tensor, classes: int) -> Classifier:

@@ -87,7 +87,7 @@ BROKEN = [
         "  seed: -1  #",
         "prepare.seed must be greater than or",
     ),
-    ("  epochs: 6 ", "  epochs: 6\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
+    ("  epochs: 8 ", "  epochs: 8\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
     ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
     (
         "    members:",
@@ -241,7 +241,7 @@ def test_the_schema_and_the_library_have_the_same_parameters() -> None:
     of_data = {"vocabulary_size", "embedding_size", "classes"}
     assert set(schema.Model.model_fields) | of_data == {field.name for field in fields(ModelConfig)}
     assert set(schema.Pretrain.model_fields) - {"enabled", "layers"} == {field.name for field in fields(LanguageConfig)}
-    of_stage = {"processes", "portable", "spans", "refit"}
+    of_stage = {"processes", "portable", "refit"}
     assert set(schema.Train.model_fields) - of_stage == {field.name for field in fields(TrainConfig)}
 
 

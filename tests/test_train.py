@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.params import Params, read_params
-from stages.train import KEPT_RATE, TUNED_RATE, train_config, with_spans
+from stages.train import KEPT_RATE, TUNED_RATE, train_config
 from tests.conftest import random_reviews
 
 PARAMS = read_params(Path(__file__).resolve().parent.parent / "params.yaml")
@@ -33,12 +33,12 @@ def changed(source: str, is_pretrained: bool, rate: float | None) -> Params:
 def test_vectors_are_tuned_if_they_are_only_fetched_or_pretrained(
     source: str, is_pretrained: bool, expected: float
 ) -> None:
-    assert train_config(changed(source, is_pretrained, rate=None)).embedding_rate == expected
-    assert train_config(changed(source, is_pretrained, rate=0.5)).embedding_rate == 0.5
+    reviews = random_reviews([10])
+    assert train_config(changed(source, is_pretrained, rate=None), reviews).embedding_rate == expected
+    assert train_config(changed(source, is_pretrained, rate=0.5), reviews).embedding_rate == 0.5
 
 
 @pytest.mark.parametrize(("spans", "length", "expected"), [(None, 127, 0), (None, 128, 4), (2, 127, 2), (0, 128, 0)])
 def test_long_reviews_are_cut_into_spans_by_default(spans: int | None, length: int, expected: int) -> None:
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"spans": spans})})
-    reviews = random_reviews([length] * 10)
-    assert len(with_spans(reviews, params)) == 10 * (1 + expected)
+    assert train_config(params, random_reviews([1, length, 1000])).spans == expected

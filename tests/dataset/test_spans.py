@@ -14,9 +14,9 @@ REVIEWS = EncodedReviews(
 )
 
 
-def spans(per_review: int, seed: int = 1) -> list[tuple[list[int], int]]:
+def spans(per_review: int, seed: int = 1, epoch: int = 1) -> list[tuple[list[int], int]]:
     """Return the tokens and the label of each span."""
-    both = add_spans(REVIEWS, per_review, seed)
+    both = add_spans(REVIEWS, per_review, seed, epoch)
     assert both.tokens[: len(REVIEWS.tokens)].equal(REVIEWS.tokens)
     pieces = zip(both.tokens.split(both.lengths.tolist()), both.labels.tolist(), strict=True)
     return [(tokens.tolist(), label) for tokens, label in pieces][len(SIZES) :]
@@ -44,7 +44,13 @@ def test_every_length_and_every_place_is_drawn() -> None:
     assert set(short) == {2000, 2001}  # spans of 8 of 9 tokens
 
 
-def test_spans_depend_on_the_seed_alone() -> None:
+def test_the_spans_of_an_epoch_depend_on_the_seed_alone() -> None:
     assert spans(3) == spans(3)
     assert spans(3) != spans(3, seed=2)
     assert spans(0) == []
+
+
+def test_other_epochs_have_spans_of_the_same_lengths_elsewhere() -> None:
+    first, second = spans(3, epoch=1), spans(3, epoch=2)
+    assert [(len(tokens), label) for tokens, label in first] == [(len(tokens), label) for tokens, label in second]
+    assert first != second

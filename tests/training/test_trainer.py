@@ -146,6 +146,40 @@ def test_an_interrupted_training_resumes_to_the_same_bits(
     assert all(torch.equal(again[name], weights) for name, weights in whole.items())
 
 
+@pytest.mark.parametrize("batches", [5, 40])
+def test_training_with_spans_has_others_in_each_epoch_and_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    monkeypatch.setattr("sentiment.dataset.spans.LENGTHS", torch.tensor([2, 4]))
+    monkeypatch.setattr("sentiment.training.trainer.SAVE_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("sentiment.training.trainer.STEPS_BETWEEN_CLOCK_CHECKS", 4)
+    config = replace(CONFIG, epochs=2, spans=2)
+    texts: list[Tensor] = []
+
+    def train(saved: SavedState | None, batches: int | None) -> dict[str, Tensor]:
+        def watch(rows: list[Tensor], epoch: int) -> Iterator[Tensor]:
+            texts.append(trainer.objective.labelled.tokens)
+            if epoch == 2 and batches is not None:
+                yield from rows[:batches]
+                raise KeyboardInterrupt
+            yield from rows
+
+        trainer = Trainer(model := small_model(), TRAINING, config, CPU, None, saved, watch)
+        assert len(trainer.lengths) == 3 * len(TRAINING)
+        trainer.fit(VALIDATION, lambda epoch: None)
+        return model.state_dict()
+
+    saved = SavedState(tmp_path / "some.state")
+    with pytest.raises(KeyboardInterrupt):
+        train(saved, batches)
+    resumed = train(saved, None)
+    first, *_, last = texts
+    assert first.shape == last.shape
+    assert not first.equal(last)
+    whole = train(None, None)
+    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+
+
 @pytest.mark.parametrize(
     ("reviews", "expected"), [(17_500, 64), (16_000, 64), (5_970, 23), (2_047, 8), (137, 8), (3, 8)]
 )

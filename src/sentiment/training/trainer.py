@@ -18,7 +18,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from sentiment.dataset.batching import shuffled_rows
 from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.spans import add_spans
 from sentiment.errors import InputError
 from sentiment.models.classifier import Classifier
 from sentiment.models.inference import predict_logits
@@ -68,6 +69,7 @@ class TrainConfig(ObjectiveConfig):
     gradual_unfreezing: bool  # train one part more each epoch, from the output down (Howard and Ruder 2018)
     layer_decay: float  # factor of the learning rate from each part to the part below (same paper)
     ema_decay: float  # share of the running mean of the weights kept at each step; 0 averages nothing
+    spans: int = field(default=0, kw_only=True)  # of each review, as texts of their own; see `dataset.spans`
 
     @property
     def memory_parameter(self) -> str:
@@ -127,11 +129,13 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [{"params": part} for part in self.layer_groups], weight_decay=config.weight_decay, fused=True
         )
-        self.objective = Objective(model, reviews, unlabelled, config, device)
         self.config, self.device, self.watch = config, device, watch
-        self.lengths = reviews.lengths
-        self.batch_size = batch_size_for(len(reviews), config)
-        self.steps_per_epoch = math.ceil(len(reviews) / self.batch_size)
+        self.reviews = reviews
+        texts = self.texts_of(1)
+        self.objective = Objective(model, texts, unlabelled, config, device)
+        self.lengths = texts.lengths  # the same in all epochs
+        self.batch_size = batch_size_for(len(texts), config)
+        self.steps_per_epoch = math.ceil(len(texts) / self.batch_size)
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this epoch
         self.first_non_finite = torch.zeros(
@@ -142,9 +146,14 @@ class Trainer:
         self.saved, self.saved_at = saved, time.monotonic()
         if saved is not None and (groups := saved.load()):
             self.restore(groups)
-        orders = endless_epochs(reviews, self.batch_size, config.seed)
+        orders = endless_epochs(texts, self.batch_size, config.seed)
         self.orders = islice(orders, self.step // self.steps_per_epoch, None)
         self.unlabelled = islice(endless_batches(unlabelled, self.batch_size, config.seed), self.step, None)
+
+    def texts_of(self, epoch: int) -> EncodedReviews:
+        """Return what an epoch, counted from 1, trains on: the reviews, and spans of them if there are to be any."""
+        config = self.config
+        return add_spans(self.reviews, config.spans, config.seed, epoch) if config.spans else self.reviews
 
     def fit(self, validation: EncodedReviews, on_epoch: Callable[[Epoch], None]) -> Epoch:
         """Train until the validation loss stops falling; load the weights of the best epoch, and return that epoch.
@@ -183,6 +192,8 @@ class Trainer:
         frozen = [weight for part in self.layer_groups[number:] for weight in part] if config.gradual_unfreezing else []
         started = time.perf_counter()
         self.model.train()
+        if config.spans:
+            self.objective.labelled = self.texts_of(number).to(self.device)
         for position, rows in enumerate(self.watch(batches[taken:], number), start=taken + 1):
             work = f"epoch {number}, batch {position} of {len(batches)}, {len(rows)} reviews"
             longest = f"the longest of {self.lengths[rows].max():,} tokens"
@@ -201,7 +212,7 @@ class Trainer:
                     self.save()
         train_loss = sum_over_processes(self.loss_sum).item() / len(self.lengths)  # waits for the device
         self.loss_sum, self.first_non_finite = torch.zeros_like(self.loss_sum), torch.zeros_like(self.first_non_finite)
-        reviews = sum(len(rows) for rows in batches[taken:])
+        reviews = sum(int((rows < len(self.reviews)).sum()) for rows in batches[taken:])
         return TrainedEpoch(number, train_loss, reviews, time.perf_counter() - started)
 
     def differentiate(self, rows: Tensor, frozen: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
@@ -368,5 +379,5 @@ def check_finite(first_non_finite: Tensor, epoch: int, batches: list[Tensor]) ->
         raise InputError(
             f"epoch {epoch}, batch {position} of {len(batches)}: the loss or its gradient is not finite; lower "
             "train.learning_rate, train.clip_norm, or the weights train.adversarial and train.virtual "
-            f"(labelled training reviews in this batch, counted from 0: {rows})"
+            f"(labelled training reviews in this batch, then spans of them, counted from 0: {rows})"
         )
