@@ -130,7 +130,7 @@ def plot(runs: dict[str, list[Run]]) -> Figure:
         axes.plot(epochs, [mean(seeds) for seeds in losses], color=colour, linestyle=dashes, label=name)
         axes.fill_between(epochs, [min(s) for s in losses], [max(s) for s in losses], color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="epoch", ylabel="validation loss, nats", xmargin=0, ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -251,7 +251,7 @@ def plot(base: Result, here: Result) -> Figure:
             if curve := result.curves[label]:
                 axes.plot(range(1, len(curve) + 1), curve, label=result.name, marker=".", **style)
         axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
