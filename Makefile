@@ -28,7 +28,7 @@ imdb: $(BIN)/.run  ## The same on IMDb, 84 MB to fetch; SET="-S key=value ..." c
 	@$(MAKE) --no-print-directory show
 
 best: BEST := -S train.refit=true
-best: imdb  ## The same, then trained once more on all labelled reviews: three quarters more time
+best: imdb  ## The same, then trained once more on all labelled reviews: twice the time
 
 SEEDS ?= 1 2 3
 ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side
