@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gto.versions import SemVer
 
-from experiments.pull_request import flatten
+from experiments.pull_request import flatten, recorded_md5
 from sentiment.errors import InputError
 from stages.params import parse_yaml
 from stages.paths import CORPUS, METRICS, PACKAGE
@@ -34,7 +34,7 @@ class Results(NamedTuple):
     low: float  # ends of the accuracy's 95 % interval
     high: float
     corpus: str  # download.corpus
-    corpus_md5: str
+    corpus_md5: str | None
 
     def __str__(self) -> str:
         return f"{self.accuracy:.2%} ({self.low:.2%} to {self.high:.2%})"
@@ -73,7 +73,7 @@ def check_committed() -> None:
         raise InputError(f"a version is a commit; commit these files first, or restore them: {names}")
     md5 = hashlib.md5(show("HEAD", TEST), usedforsecurity=False).hexdigest()
     stages = read_stages("HEAD")
-    if md5 != recorded_md5(stages["evaluate"], TEST):
+    if md5 != recorded_md5(stages, "evaluate", TEST):
         raise InputError(f"{TEST}: differs from the file recorded in {LOCK}; run dvc repro and commit both")
     params = flatten(parse_yaml(show("HEAD", "params.yaml").decode()))
     for stage in stages.values():
@@ -104,13 +104,13 @@ def next_version(version: str, last: str | None) -> str:
 def read_results(revision: str) -> Results:
     """Read the results of a commit from git."""
     metrics = json.loads(show(revision, TEST))
-    download = read_stages(revision)["download_corpus"]
+    stages = read_stages(revision)
     return Results(
         metrics["accuracy"],
         metrics["accuracy_low"],
         metrics["accuracy_high"],
-        download["params"]["params.yaml"]["download.corpus"],
-        recorded_md5(download, CORPUS.as_posix()),
+        stages["download_corpus"]["params"]["params.yaml"]["download.corpus"],
+        recorded_md5(stages, "download_corpus", CORPUS.as_posix()),
     )
 
 
@@ -118,12 +118,6 @@ def read_stages(revision: str) -> dict[str, Any]:
     """Read what dvc.lock records of each stage in a commit."""
     stages: dict[str, Any] = parse_yaml(show(revision, LOCK).decode())["stages"]
     return stages
-
-
-def recorded_md5(stage: dict[str, Any], path: str) -> str:
-    """Return the checksum that dvc.lock records of an output."""
-    md5: str = next(out["md5"] for out in stage["outs"] if out["path"] == path)
-    return md5
 
 
 def check_better(new: Results, old: Results, old_tag: str) -> None:

@@ -74,11 +74,12 @@ def read_result(name: str, revision: str | None) -> Result:
     params = text(Path("params.yaml"))
     if params is None:
         raise InputError(f"{name}: has no params.yaml; name a revision of this project")
+    lock = text(Path("dvc.lock"))
     read = {stage: text(paths[0]) for stage, paths in METRICS.items()}
     curves = {label: text(CURVES / "plots" / "metrics" / f"{path}.tsv") for label, path in SERIES.items()}
     return Result(
         name=name,
-        corpus=corpus_md5(text(Path("dvc.lock"))),
+        corpus=recorded_md5(parse_yaml(lock)["stages"] if lock else {}, "download_corpus", CORPUS.as_posix()),
         params=flatten(parse_yaml(params)),
         metrics=flatten({stage: json.loads(content) for stage, content in read.items() if content}),
         curves={label: last_column(columns(curve, "\t")) for label, curve in curves.items()},
@@ -87,11 +88,10 @@ def read_result(name: str, revision: str | None) -> Result:
     )
 
 
-def corpus_md5(lock: str | None) -> str | None:
-    """Return the checksum of the texts that dvc.lock, if there is one, records."""
-    stages = parse_yaml(lock)["stages"] if lock else {}
-    outputs = stages.get("download_corpus", {}).get("outs", [])
-    return next((output["md5"] for output in outputs if output["path"] == CORPUS.as_posix()), None)
+def recorded_md5(stages: Mapping[str, Any], stage: str, path: str) -> str | None:
+    """Return the checksum of a stage's output, given the stages of dvc.lock; None if they record none."""
+    outputs = stages.get(stage, {}).get("outs", [])
+    return next((output["md5"] for output in outputs if output["path"] == path), None)
 
 
 def last_column(table: Columns | None) -> list[float] | None:
