@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.cuda.pack import pack
-from benchmarks.cuda.run import run_all
+from benchmarks.cuda.run import PARTS, run_parts
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--seconds", type=float, default=560.0, help="in all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="to run; by default all")
     parser.add_argument("--data", type=Path, help="written by pack")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     packing = parser.add_subparsers(dest="command", metavar="pack").add_parser("pack", help="pack the prepared reviews")
@@ -32,7 +33,7 @@ def main() -> None:
     if arguments.command == "pack":
         print(f"{arguments.packed}: {pack(arguments.prepared, arguments.packed):,} bytes")
     else:
-        print(run_all(arguments.device, arguments.seconds, arguments.data, arguments.output))
+        print(run_parts(arguments.parts, arguments.device, arguments.seconds, arguments.data, arguments.output))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from statistics import median
 import torch
 
 from benchmarks.cuda.checks import Check, Record, Setting, processes_for, set_up
+from benchmarks.cuda.good import LANGUAGE, seconds_of_epoch, seconds_of_language_epoch, shape_of
 from benchmarks.cuda.layers import DTYPES, precisions, time_directions, time_graph, time_layers
-from benchmarks.cuda.networks import default_pretraining, default_shape, default_training, new_model
+from benchmarks.cuda.networks import default_pretraining, default_shape, default_training, new_model, vocabulary_size
 from benchmarks.cuda.pack import first
 from benchmarks.cuda.timing import Work, as_pytorch_comes, median_seconds, tf32, time_repeated, top_kernels
 from benchmarks.train import (
@@ -24,7 +25,7 @@ from benchmarks.train import (
     time_textbook,
 )
 from sentiment.dataset.batching import shuffled_rows
-from sentiment.dataset.encoded import PADDING, EncodedReviews, select_reviews
+from sentiment.dataset.encoded import PADDING, EncodedReviews, concatenate_reviews, select_reviews
 from sentiment.models.classifier import ModelConfig
 from sentiment.models.inference import predict_logits
 from sentiment.models.precision import PRECISIONS
@@ -196,6 +197,20 @@ def time_language_models(setting: Setting, record: Record) -> None:
         record(f"H {hidden}", {"tokens a second": tokens / median(reading.seconds for reading in readings)})
 
 
+def time_recipe(setting: Setting, record: Record) -> None:
+    """Record the seconds of an epoch of `good`'s language models by streams, and of its classifier by batch size."""
+    data = setting.reviews()
+    shape = shape_of(vocabulary_size(data), setting.is_small)
+    text = concatenate_reviews(data["train"], data["unsup"])
+    for streams in (2, 4) if setting.is_small else (128, 256, 512):
+        config = replace(LANGUAGE, streams=streams, window=8 if setting.is_small else LANGUAGE.window)
+        trainer = LanguageTrainer(new_model(shape), text, PADDING, config, setting.device)
+        record(f"language models, {streams} streams", seconds_of_language_epoch(trainer))
+    for batch_size in (8,) if setting.is_small else (64, 128, 256):
+        seconds = seconds_of_epoch(new_model(shape), data["train"], setting.device, batch_size)
+        record(f"classifier, batches of {batch_size}", seconds)
+
+
 def time_scoring(setting: Setting, record: Record) -> None:
     """Record the real tokens a second at which the default network scores reviews."""
     reviews, model = first(setting.reviews()["test"], 5000), new_model(default_shape(setting))
@@ -209,11 +224,12 @@ CHECKS: dict[str, Check] = {
     "default training": time_default,
     "steps of the default training": time_steps,
     "layers": time_layers,
-    "textbook and ours": compare_loops,
     "directions": time_directions,
     "language models": time_language_models,
+    "recipe": time_recipe,
     "determinism": time_determinism,
     "scoring": time_scoring,
     "graph": time_graph,
+    "textbook and ours": compare_loops,
     "kernels of the default training": profile_steps,  # last, since what watches kernels may slow them afterwards
 }

@@ -15,6 +15,7 @@ from sentiment.training.trainer import TrainConfig
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 EMBEDDING_SIZE = 100
+SPANS = 4  # what `stages.train` makes of `train.spans: null` for long reviews
 
 
 def vocabulary_size(data: Packed) -> int:
@@ -32,7 +33,7 @@ def default_shape(setting: Setting) -> ModelConfig:
 
 def default_training(**changes: Any) -> TrainConfig:
     """Return the training of params.yaml but for what is changed; embeddings start at random and are trained."""
-    return TrainConfig(**read_params("train", TrainConfig) | {"embedding_rate": 1.0} | changes)
+    return TrainConfig(**read_params("train", TrainConfig) | {"embedding_rate": 1.0, "spans": SPANS} | changes)
 
 
 def default_pretraining(**changes: Any) -> LanguageConfig:
@@ -43,8 +44,13 @@ def default_pretraining(**changes: Any) -> LanguageConfig:
 def read_params(section: str, kind: type[Any]) -> dict[str, Any]:
     """Return those parameters of a section that a dataclass has fields for."""
     names = {field.name for field in fields(kind)}
+    return {name: value for name, value in read_section(section).items() if name in names}
+
+
+def read_section(section: str) -> dict[str, Any]:
+    """Return the parameters of a section."""
     values: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))[section]
-    return {name: value for name, value in values.items() if name in names}
+    return values
 
 
 def new_model(shape: ModelConfig) -> Classifier:

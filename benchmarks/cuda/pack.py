@@ -39,8 +39,9 @@ def pack(prepared: Path, output: Path) -> int:
 def unpack(path: Path) -> Packed:
     """Read what `pack` wrote."""
     tensors = load(gzip.decompress(path.read_bytes()))
+    splits = dict.fromkeys(name.partition(".")[0] for name in tensors)
     return {
-        split: encoded(*(tensors[f"{split}.{name}"] for name in ("tokens", "lengths", "labels"))) for split in SPLITS
+        split: encoded(*(tensors[f"{split}.{name}"] for name in ("tokens", "lengths", "labels"))) for split in splits
     }
 
 

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,24 +29,24 @@ PARTS: dict[str, dict[str, Check]] = {
     "two processes": two_processes.CHECKS,
 }
 SHARES = {  # of the seconds; what a part leaves over goes to the parts after it
-    "cuda": {"right": 60, "fast": 120, "good": 300, "two processes": 80},
+    "cuda": {"right": 80, "fast": 110, "good": 330, "two processes": 40},
     "cpu": {"right": 3, "fast": 2, "good": 1, "two processes": 2},
 }
 LINES = 12  # of what a process that died had printed as errors, the last ones
 
 
-def run_all(device: str, seconds: float, data: Path | None, folder: Path) -> Path:
-    """Run all parts on "cuda" or "cpu" for at most so many seconds, and return the file of the results."""
+def run_parts(parts: Collection[str], device: str, seconds: float, data: Path | None, folder: Path) -> Path:
+    """Run parts on "cuda" or "cpu" for at most so many seconds, and return the file of the results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the process that runs checks is ended too
     ends = time.monotonic() + seconds
-    results = Results(folder, device, seconds, data)
-    shares = dict(SHARES[device])
-    for part, checks in PARTS.items():
+    results = Results(folder, parts, device, seconds, data)
+    shares = {part: SHARES[device][part] for part in parts}
+    for part in parts:
         now = time.monotonic()
         share = shares[part] / sum(shares.values())
         del shares[part]
         setting = Setting(torch.device(device, 0), data, ends=now + share * (ends - now))
-        run_part(checks, setting, results.content[part], results.write)
+        run_part(PARTS[part], setting, results.content[part], results.write)
         print(f"{part}: {time.monotonic() - now:.1f} s", flush=True)
     return results.path
 
@@ -54,12 +54,12 @@ def run_all(device: str, seconds: float, data: Path | None, folder: Path) -> Pat
 class Results:
     """The findings so far, in a file that is replaced after each."""
 
-    def __init__(self, folder: Path, device: str, seconds: float, data: Path | None) -> None:
+    def __init__(self, folder: Path, parts: Collection[str], device: str, seconds: float, data: Path | None) -> None:
         machine = describe_machine(device)
         name = re.sub(r"[^a-z0-9]+", "-", str(machine["device"]).lower()).strip("-")
         self.path = folder / f"{name}.json"
         settings = {"device": device, "seconds": seconds, "data": data.name if data else "generated"}
-        self.content: dict[str, Any] = {"machine": machine, "settings": settings, **{part: {} for part in PARTS}}
+        self.content: dict[str, Any] = {"machine": machine, "settings": settings, **{part: {} for part in parts}}
         self.write()
 
     def write(self) -> None:
