@@ -148,6 +148,19 @@ def small_model(**changes: object) -> Classifier:
     return initial_model(config, embeddings, seed=2)
 
 
+def with_value(text: str, place: str, value: str) -> str:
+    """Return the text of params.yaml with another value, as it is spelt, at a place such as "train.epochs"."""
+    lines = text.splitlines(keepends=True)
+    start = -1
+    for depth, name in enumerate(place.split(".")):
+        key = f"{'  ' * depth}{name}:"
+        start = next(number for number in range(start + 1, len(lines)) if lines[number].startswith(key))
+    end = start + 1
+    while end < len(lines) and lines[end].startswith(("  " * (depth + 1), f"{'  ' * depth}- ")):  # a list, or a comment
+        end += 1
+    return "".join([*lines[:start], f"{key} {value}\n", *lines[end:]])
+
+
 def review(**changes: object) -> Review:
     """Return a valid review but for what is changed."""
     settings: dict[str, object] = {

@@ -1,10 +1,10 @@
 """The values that `params.yaml` accepts, and the messages for mistakes in it."""
 
 import datetime
-import re
 import subprocess
 import sys
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from typing import get_args
 
@@ -24,93 +24,80 @@ from sentiment.runtime.schedule import SCHEDULES
 from sentiment.training.trainer import TrainConfig
 from stages import params as schema
 from stages.params import parse_yaml, read_params
+from tests.conftest import with_value
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-PRETRAINING = TEXT[TEXT.index("  enabled: false") : TEXT.index("  softmax:")]
-WITHOUT_URL = TEXT[TEXT.index("    url: null") : TEXT.index("    pattern:")]
-RATE = "learning_rate: 0.006"  # of train; pretrain has another rate
-
-BROKEN = [
-    ("cell: lstm", "cell: ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
+# Values as they are spelt, at a place in params.yaml, and what the message says.
+WRONG = [
+    ("model.cell", "ltsm", "model.cell must be one of rnn, lstm, gru; got 'ltsm'"),
+    ("train.batch_size", "64.5", "train.batch_size must be a valid integer; got 64.5"),
+    ("train.batch_size", "0", "train.batch_size must be greater than or equal to 1; got 0"),
+    ("train.learning_rate", "fast", "train.learning_rate must be a valid number; got 'fast'"),
+    ("train.learning_rate", ".nan", "train.learning_rate must be a finite number; got nan"),
+    ("prepare.lower", "1", "prepare.lower must be a valid boolean; got 1"),
+    (
+        "prepare.language",
+        "klingon",
+        "prepare.language: must be a language that spaCy knows, such as en, de, es, fr, zh; got 'klingon'",
+    ),
+    ("prepare.language", "null", "prepare.language must be a valid string; got None"),
+    ("prepare.seed", "-1", "prepare.seed must be greater than or"),
+    ("prepare.seed", f"0x{'f' * 9000}", "less than 9223372036854775808; got a number of thousands of digits"),
+    ("model.pooling", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
+    ("model.pooling", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
+    ("model.pooling", "max", "model.pooling must be a valid list; got 'max'"),
+    ("download.custom.labels", "[neg]", "labels: must be 2 to 127 labels, such as [neg, pos] or {neg: [1, "),
+    ("download.custom.labels", "{neg: [1], pos: []}", "download.custom.labels: must be 2 to 127 labels, such as "),
+    ("download.custom.labels", "[neg, 1.5]", "download.custom.labels: must be 2 to 127 labels, "),
+    ("download.custom.labels", "{neg: [1], pos: [2, '1']}", "labels: must be spelt differently; got '1, 2, 1'"),
+    ("download.custom.labels", "{neg: [1], negative: [2]}", "labels: must be spelt differently; got 'negative, "),
+    ("download.custom.labels", "[pos, pos]", "labels: must be spelt differently; got 'pos, pos'"),
+    ("download.custom.encoding", "klingon", "download.custom.encoding: must be an encoding that Python knows"),
+    ("download.imdb.sha256", "Xc40f", "download.imdb.sha256 must match pattern"),
+    ("download.imdb.url", "ftp://ai.stanford.edu", "download.imdb.url must match pattern"),
+    ("download.limits.members", "0", "download.limits.members must be greater than or equal to 1; got 0"),
+    ("train", "[", "is not valid YAML"),
+    ("model.cell", "!!int lstm", 'a value does not fit its type: ValueError("invalid literal for int()'),
+    ("model.cell", "!!python/name:os.system", "could not determine a constructor for the tag"),
+    ("model.cell", "-_", "a value does not fit its type: ValueError"),
+    ("model.cell", "!!omap [{a: 1}, {a: 2}]", "a value does not fit its type: AssertionError()"),
+    ("model.cell", "x" * 2000, "got 'xxxx"),
+    ("model.cell", f"lstm{' ' * 200_000}", "must have at most 65,536 bytes; is it the right file?"),
+]
+# Values that do not go together.
+AT_ODDS = [
+    (
+        {"download.custom.text_column": "body", "download.custom.label_column": "body"},
+        "download.custom: its columns must have different names; got body, body",
+    ),
+    (
+        {"download.custom.url": "https://example.org/reviews.csv", "download.custom.sha256": "null"},
+        "download.custom: url and sha256 must both be given, or both be null; sha256 is null",
+    ),
+    (
+        {"download.custom.url": "null", "download.custom.sha256": "a" * 64},
+        "download.custom: url and sha256 must both be given, or both be null; url is null",
+    ),
+    (
+        {"download.custom.url": "https://example.org/reviews/", "download.custom.sha256": "a" * 64},
+        "download.custom: url must end with the name of a file, such as reviews.csv; got 'https://example.org/reviews/'",
+    ),
+    (
+        {"model.layers": "1", "pretrain.enabled": "true", "pretrain.layers": "2"},
+        "params.yaml: pretrain.layers must be at most model.layers, 1; got 2",
+    ),
+]
+# Keys, and what stands in their place.
+MISSPELT = [
     ("  cell:", "  cel:", "model.cel is not a parameter; valid keys: cell, hidden_size,"),
     (
         "  hidden_size:",
         "  wdith: 3\n  hidden_size:",
         "model.wdith is not a parameter; valid keys: cell, hidden_size, layers,",
     ),
-    ("batch_size: 64", "batch_size: 64.5", "train.batch_size must be a valid integer; got 64.5"),
-    ("batch_size: 64", "batch_size: 0", "train.batch_size must be greater than or equal to 1; got 0"),
-    (RATE, "learning_rate: fast", "train.learning_rate must be a valid number; got 'fast'"),
-    (RATE, "learning_rate: .nan", "train.learning_rate must be a finite number; got nan"),
-    ("lower: true", "lower: 1", "prepare.lower must be a valid boolean; got 1"),
-    (
-        "language: en",
-        "language: klingon",
-        "prepare.language: must be a language that spaCy knows, such as en, de, es, fr, zh; got 'klingon'",
-    ),
-    ("language: en", "language: null", "prepare.language must be a valid string; got None"),
-    ("[attention, max]", "[attention, sum]", "model.pooling[1] must be one of last, mean, max, attention; got 'sum'"),
-    ("[attention, max]", "[max, max]", "model.pooling: must name each pooling once; got max, max"),
-    ("[attention, max]", "max", "model.pooling must be a valid list; got 'max'"),
-    ("[neg, pos]", "[neg]", "download.custom.labels: must be 2 to 127 labels, such as [neg, pos] or {neg: [1, "),
-    ("[neg, pos]", "{neg: [1], pos: []}", "download.custom.labels: must be 2 to 127 labels, such as "),
-    ("[neg, pos]", "[neg, 1.5]", "download.custom.labels: must be 2 to 127 labels, "),
-    ("[neg, pos]", "{neg: [1], pos: [2, '1']}", "download.custom.labels: must be spelt differently; got '1, 2, 1'"),
-    ("encoding: null", "encoding: klingon", "download.custom.encoding: must be an encoding that Python knows"),
-    ("[neg, pos]", "{neg: [1], negative: [2]}", "download.custom.labels: must be spelt differently; got 'negative, "),
-    ("[neg, pos]", "[pos, pos]", "download.custom.labels: must be spelt differently; got 'pos, pos'"),
-    (
-        "label_column: label",
-        "label_column: text",
-        "download.custom: its columns must have different names; got text, text",
-    ),
-    (
-        "url: null",
-        "url: https://example.org/reviews.csv",
-        "download.custom: url and sha256 must both be given, or both be null; sha256 is null",
-    ),
-    (
-        "sha256: null",
-        f"sha256: {'a' * 64}",
-        "download.custom: url and sha256 must both be given, or both be null; url is null",
-    ),
-    (
-        WITHOUT_URL,
-        f"    url: https://example.org/reviews/\n    sha256: {'a' * 64}\n",
-        "download.custom: url must end with the name of a file, such as reviews.csv; got 'https://example.org/reviews/'",
-    ),
-    ("sha256: c40f", "sha256: Xc40f", "download.imdb.sha256 must match pattern"),
-    ("url: https://ai", "url: ftp://ai", "download.imdb.url must match pattern"),
-    (
-        "  seed: 1234                # integer, 0 or more; for drawing validation",
-        "  seed: -1  #",
-        "prepare.seed must be greater than or",
-    ),
-    ("  epochs: 8 ", "  epochs: 8\n  epochs: 20 ", 'found duplicate key "epochs" with value "20"'),
-    ("members: 250000", "members: 0", "download.limits.members must be greater than or equal to 1; got 0"),
-    (
-        "    members:",
-        "    member:",
-        "download.limits.member is not a parameter; valid keys: members, member_bytes,",
-    ),
-    (
-        PRETRAINING,
-        PRETRAINING.replace("false", "true", 1).replace("layers: 1", "layers: 2"),
-        "params.yaml: pretrain.layers must be at most model.layers, 1; got 2",
-    ),
-    ("train:", "train: [", "is not valid YAML"),
-    (
-        "  seed: 1234  ",
-        f"  seed: 0x{'f' * 9000}  ",
-        "less than 9223372036854775808; got a number of thousands of digits",
-    ),
-    ("cell: lstm", "cell: !!int lstm", 'a value does not fit its type: ValueError("invalid literal for int()'),
-    ("cell: lstm", "cell: !!python/name:os.system", "could not determine a constructor for the tag"),
-    ("cell: lstm", "cell: -_", "a value does not fit its type: ValueError"),
-    ("cell: lstm", "cell: !!omap [{a: 1}, {a: 2}]", "a value does not fit its type: AssertionError()"),
-    ("cell: lstm", f"cell: {'x' * 2000}", "got 'xxxx"),
-    ("cell: lstm", f"cell: lstm{' ' * 200_000}", "must have at most 65,536 bytes; is it the right file?"),
+    ("  patience:", "  patience: 1\n  patience:", 'found duplicate key "patience" with value'),
+    ("    members:", "    member:", "download.limits.member is not a parameter; valid keys: members, member_bytes,"),
     (
         "evaluate:",
         "evaluat:",
@@ -119,15 +106,40 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("right", "wrong", "message"), BROKEN, ids=[message for _, _, message in BROKEN])
-def test_a_mistake_is_reported_in_one_line(tmp_path: Path, right: str, wrong: str, message: str) -> None:
-    assert right in TEXT
-    (tmp_path / "params.yaml").write_text(TEXT.replace(right, wrong, 1), encoding="utf-8")
+@pytest.mark.parametrize(("place", "value", "message"), WRONG, ids=[message for *_, message in WRONG])
+def test_a_wrong_value_is_reported_in_one_line(tmp_path: Path, place: str, value: str, message: str) -> None:
+    assert message in error_of(tmp_path, with_value(TEXT, place, value))
+
+
+@pytest.mark.parametrize(("values", "message"), AT_ODDS, ids=[message for _, message in AT_ODDS])
+def test_values_at_odds_are_reported_in_one_line(tmp_path: Path, values: dict[str, str], message: str) -> None:
+    text = reduce(lambda text, place: with_value(text, place, values[place]), values, TEXT)
+    assert message in error_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(("key", "other", "message"), MISSPELT, ids=[message for *_, message in MISSPELT])
+def test_a_misspelt_key_is_reported_in_one_line(tmp_path: Path, key: str, other: str, message: str) -> None:
+    assert key in TEXT
+    assert message in error_of(tmp_path, TEXT.replace(key, other, 1))
+
+
+def error_of(folder: Path, text: str) -> str:
+    """Return the one line that says what is wrong with the parameters."""
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        read_params(tmp_path / "params.yaml")
-    assert message in str(caught.value)
-    assert str(caught.value).startswith(str(tmp_path / "params.yaml"))
-    assert "\n" not in str(caught.value)
+        read_params(path)
+    line = str(caught.value)
+    assert line.startswith(str(path))
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("list_style", ["pooling: [attention, max]  # some", "pooling:\n  - attention\n  - max"])
+def test_a_value_is_replaced_where_it_stands(list_style: str) -> None:
+    text = f"other: {{pooling: 1}}\nmodel:\n  {list_style}\n  layers: 1  # number\n"
+    assert with_value(text, "model.pooling", "[max]") == text.replace(list_style, "pooling: [max]")
+    assert with_value(text, "model.layers", "2").endswith("  layers: 2\n")
 
 
 def test_a_syntax_error_is_reported_with_line_and_column(tmp_path: Path) -> None:
@@ -188,7 +200,7 @@ def test_a_scalar_keeps_the_value_that_dvc_reads_when_dvc_rewrites_the_file(tmp_
 
 def test_the_labels_no_and_yes_stay_text_when_dvc_rewrites_the_file(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(TEXT.replace("labels: [neg, pos]", "labels: ['no', 'yes']"), encoding="utf-8")
+    path.write_text(with_value(TEXT, "download.custom.labels", "['no', 'yes']"), encoding="utf-8")
     before = read_params(path)
     apply_overrides(path, ["train.seed=1234"])
     assert "- no\n" in path.read_text(encoding="utf-8")
@@ -210,18 +222,18 @@ def test_a_missing_file_is_reported_with_its_path(tmp_path: Path) -> None:
 
 def test_a_checksum_that_looks_like_a_number_is_text(tmp_path: Path) -> None:
     checksum = "122e105b" + "0" * 56
-    (tmp_path / "params.yaml").write_text(re.sub("sha256: [0-9a-f]+", f"sha256: {checksum}", TEXT))
+    (tmp_path / "params.yaml").write_text(with_value(TEXT, "download.imdb.sha256", checksum))
     assert read_params(tmp_path / "params.yaml").download.imdb.sha256 == checksum
 
 
 @pytest.mark.parametrize("text", ["5e-3", "5E-3", "+5.0e-3", "0.005"])
 def test_numbers_may_be_written_with_an_exponent(tmp_path: Path, text: str) -> None:
-    (tmp_path / "params.yaml").write_text(TEXT.replace(RATE, f"learning_rate: {text}"))
+    (tmp_path / "params.yaml").write_text(with_value(TEXT, "train.learning_rate", text))
     assert read_params(tmp_path / "params.yaml").train.learning_rate == 0.005
 
 
 def test_a_misspelt_parameter_is_reported_before_pytorch_is_imported(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(TEXT.replace("cell: lstm", "cell: ltsm"), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(with_value(TEXT, "model.cell", "ltsm"), encoding="utf-8")
     program = """
 import runpy, sys
 try:
@@ -258,7 +270,8 @@ def test_the_schema_and_the_library_have_the_same_choices() -> None:
 
 def test_every_key_has_a_comment() -> None:
     for line in TEXT.splitlines():
-        is_setting = line.startswith("  ") and not line.rstrip().endswith(":")
+        is_item = line.lstrip().startswith("- ")
+        is_setting = line.startswith("  ") and not line.rstrip().endswith(":") and not is_item
         assert not is_setting or "  # " in line, line
 
 

@@ -9,6 +9,7 @@ import pytest
 from sentiment.errors import InputError
 from stages.repair import LOCK, RWLOCK, check_parameters, repair
 from tests.clone import Clone
+from tests.conftest import with_value
 
 ROOT = Path(__file__).resolve().parent.parent
 WHOLE = (ROOT / "dvc.lock").read_bytes()
@@ -220,21 +221,21 @@ def test_outside_a_git_repository_the_message_says_what_to_do(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "changed", "message"),
+    ("place", "value", "message"),
     [
-        ("path: examples/reviews.csv", "path: mine.csv", r"^mine\.csv: does not exist \(download\.custom\.path\); DVC"),
-        ("behaviour: examples/", "behaviour: mine/", r"^mine/behaviour\.csv: does not exist \(evaluate\.behaviour\)"),
-        ("cell: lstm", "cell: ltsm", r"^params\.yaml: model\.cell must be one of rnn, lstm, gru; got 'ltsm'$"),
+        ("download.custom.path", "mine.csv", r"^mine\.csv: does not exist \(download\.custom\.path\); DVC"),
+        ("evaluate.behaviour", "mine/behaviour.csv", r"^mine/behaviour\.csv: does not exist \(evaluate\.behaviour\)"),
+        ("model.cell", "ltsm", r"^params\.yaml: model\.cell must be one of rnn, lstm, gru; got 'ltsm'$"),
     ],
 )
 def test_a_mistake_in_the_parameters_is_found_before_dvc_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, changed: str, message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, value: str, message: str
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text, encoding="utf-8")
     check_parameters()
-    Path("params.yaml").write_text(text.replace(line, changed), encoding="utf-8")
+    Path("params.yaml").write_text(with_value(text, place, value), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         check_parameters()
