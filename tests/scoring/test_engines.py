@@ -45,6 +45,12 @@ def test_the_heaviest_words_stand_beside_the_scores(scorer: Scorer) -> None:
     assert re.fullmatch(r"\S+ [+-]1\.00, \S+ [+-]\d\.\d\d", words)
 
 
+def test_of_blank_texts_alone_no_words_weigh(mixed_model: Path) -> None:
+    texts = pa.record_batch([["a", "b"], [" ", None], [None, None], [9, 9]], TEXTS)
+    (scores,) = score_here(Scorer(mixed_model), [texts], top=2)
+    assert scores["words"].to_pylist() == [None, None]
+
+
 def write_files(folder: Path, rows: int) -> None:
     """Write texts in three formats, one of which has a row that cannot be read and one without a text."""
     texts = [f"A film of {number} minutes. " * 40 for number in range(rows)]

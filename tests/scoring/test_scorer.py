@@ -73,6 +73,10 @@ def test_the_words_are_explained_with_the_share_of_the_linear_model(mixed_model:
     assert [word.weight for word in words] == pytest.approx((expected / expected.abs().max()).tolist(), abs=0.05)
 
 
+def test_of_no_texts_there_are_no_words(mixed_model: Path) -> None:
+    assert Scorer(mixed_model).explain(pa.array([], pa.string())) == []
+
+
 def test_more_than_two_labels(model_of_three: Path) -> None:
     scorer = Scorer(model_of_three)
     assert scorer.schema.names[2:] == ["probability_bad", "probability_fair", "probability_good"]

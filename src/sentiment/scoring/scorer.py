@@ -201,7 +201,7 @@ class Scorer:
         weights = token_weights(self.network, reviews, gradient)
         if self.linear is None:
             return weights
-        outputs = gradient.reshape(len(reviews), -1)  # (N, O)
+        outputs = gradient[:, None] if gradient.ndim == 1 else gradient  # (N, O)
         more = self.linear.token_weights(reviews)
         return [weight + of_text @ row for weight, of_text, row in zip(weights, more, outputs, strict=True)]
 
