@@ -77,6 +77,14 @@ def test_of_no_texts_there_are_no_words(mixed_model: Path) -> None:
     assert Scorer(mixed_model).explain(pa.array([], pa.string())) == []
 
 
+@pytest.mark.parametrize("blank", [None, "", "<br />"])
+def test_a_text_without_words_is_explained_as_the_unknown_token(mixed_model: Path, blank: str | None) -> None:
+    scorer = Scorer(mixed_model)
+    words, others = scorer.explain(pa.array([blank, "A good film."]))
+    assert [word.text for word in words] == ["<unk>"]
+    assert others == scorer.explain(pa.array(["A good film."]))[0]
+
+
 def test_more_than_two_labels(model_of_three: Path) -> None:
     scorer = Scorer(model_of_three)
     assert scorer.schema.names[2:] == ["probability_bad", "probability_fair", "probability_good"]

@@ -182,9 +182,9 @@ class Scorer:
         """Return the words of N texts, as written, with their weights in the logit, relative to the largest.
 
         The logit is that which `attribution.token_weights` explains, with the share of the linear model. The texts may
-        be of any type of text; none of them is null, blank or not UTF-8.
+        be of any type of text. One that cannot be scored counts as empty: its only token is the unknown one.
         """
-        texts = scorable_texts(texts, self.text_column)
+        texts = scorable_texts(texts, self.text_column).fill_null("")
         tokens = self._loaded.encoder.split(texts)
         return [
             # encoding may add padding, whose weights come after those of the words
