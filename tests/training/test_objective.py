@@ -55,6 +55,23 @@ def test_normalize_by_hand() -> None:
     assert normalize(gradient).squeeze().tolist() == [[pytest.approx(0.6), 0.0], [pytest.approx(0.8), 0.0]]
 
 
+@pytest.mark.parametrize("size", [1e-18, 1e-20, 1e-23, 1e-30, 1e-38])
+def test_a_tiny_gradient_does_not_grow_beyond_norm_1(size: float) -> None:
+    assert 0 < normalize(torch.full((50, 1, 4), size)).norm().item() <= 1.01
+
+
+def test_a_review_of_which_the_model_is_sure_is_not_shifted_beyond_the_radius() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.output.bias.fill_(-60.0)  # its loss on reviews of label 0 is below 1e-26
+    minimised = objective(model)
+    shift = minimised.zero_shift(BATCH)
+    cross_entropy(model, shift).sum().backward()
+    assert shift.grad is not None
+    norms = minimised.adversarial_shift(shift.grad, BATCH).norm(dim=(0, 2)) / BATCH.lengths.sqrt()  # (B,)
+    assert (norms <= radius(model) * (1 + 1e-6)).all()
+
+
 def test_without_the_adversarial_term_it_is_the_mean_cross_entropy() -> None:
     models = [small_model(), small_model()]
     mean = cross_entropy(models[0]).mean()

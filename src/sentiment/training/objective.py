@@ -184,6 +184,9 @@ def weighted_std(embeddings: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def normalize(gradient: Tensor) -> Tensor:
-    """Scale each review's slice, (T, E), of a gradient (T, B, E) to Euclidean norm 1; a zero slice stays zero."""
+    """Scale each review's slice, (T, E), of a gradient (T, B, E) to Euclidean norm 1; a zero slice stays zero.
+
+    A slice so small that the squares of its elements underflow gets a norm below 1.
+    """
     norms: Tensor = torch.linalg.vector_norm(gradient, dim=(0, 2), keepdim=True)
-    return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny)
+    return gradient / norms.clamp(min=torch.finfo(gradient.dtype).tiny ** 0.5)
