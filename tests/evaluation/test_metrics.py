@@ -36,6 +36,11 @@ def test_metrics_match_a_hand_calculation() -> None:
     assert figures["loss"] == pytest.approx(np.log1p(np.exp([-2, -1, 0.5, 0.25])).mean(), abs=1e-6)
 
 
+def test_the_loss_of_a_certain_mistake_is_its_logit() -> None:
+    logits = np.array([[0.0, 100.0], [0.0, 100.0]])  # the first label has a probability of 4e-44
+    assert score(np.array([0, 1], dtype=np.int8), logits, SENTIMENT, calibration_bins=10)["loss"] == 50.0
+
+
 @pytest.mark.parametrize("positives", [1, 99])
 def test_the_accuracy_of_the_majority_class_is_its_share(positives: int) -> None:
     labels = (np.arange(100) < positives).astype(np.int8)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 from scipy.stats import binomtest
 from sklearn import metrics
 
@@ -31,7 +32,7 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
     probabilities, predicted = softmax(logits), logits.argmax(axis=1)
     counts = np.bincount(labels, minlength=len(names))
     figures = {
-        "loss": metrics.log_loss(labels, probabilities, labels=range(len(names))),  # in nats
+        "loss": -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean(),  # in nats
         "accuracy": metrics.accuracy_score(labels, predicted),
         "majority_share": counts.max() / len(labels),  # accuracy of the best constant label
         "calibration_error": calibration_error(*events(labels, probabilities), calibration_bins),
