@@ -142,6 +142,16 @@ def test_the_metrics_of_three_labels_are_those_of_scikit_learn() -> None:
     assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
+def test_reviews_are_ranked_where_all_probabilities_are_rounded_to_1() -> None:
+    labels = np.array([0, 0, 1, 2], dtype=np.int8)
+    logits = np.array([[60.0, 0, 0], [50, 0, 0], [40, 0, 0], [0, 0, 5]])
+    table = label_table(labels, logits, STARS)
+    assert table["roc_auc"] == [1.0, pytest.approx(2 / 3, abs=1e-6), 1.0]  # of three pairs one is the wrong way round
+    assert score(labels, logits, STARS, 10)["roc_auc"] == pytest.approx(8 / 9, abs=1e-6)
+    curve = roc_curve(labels, logits, STARS)["true_positive_rate of 1"]
+    assert curve == [1.0] * CURVE_POINTS
+
+
 def test_labels_that_are_no_numbers_have_no_distance() -> None:
     assert "absolute_error" not in score(*stars(), ("bad", "2", "good"), calibration_bins=10)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 from scipy.stats import binomtest
 from sklearn import metrics
 
@@ -42,7 +42,7 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
         figures |= _of_one_label(labels == 1, predicted == 1, logits[:, 1])
     else:
         tables = [
-            _of_one_label(labels == label, predicted == label, probabilities[:, label]) for label in range(len(names))
+            _of_one_label(labels == label, predicted == label, log_odds(logits, label)) for label in range(len(names))
         ]
         figures |= {name: np.mean([table[name] for table in tables]) for name in tables[0]}
         figures["f1_weighted"] = np.average([table["f1"] for table in tables], weights=counts)
@@ -53,8 +53,8 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
 
 def label_table(labels: Labels, logits: Floats, names: Sequence[str]) -> Table:
     """Return a row for each label, of K: its metrics against the rest, and its number of reviews."""
-    probabilities, predicted = softmax(logits), logits.argmax(axis=1)
-    rows = [_of_one_label(labels == label, predicted == label, probabilities[:, label]) for label in range(len(names))]
+    predicted = logits.argmax(axis=1)
+    rows = [_of_one_label(labels == label, predicted == label, log_odds(logits, label)) for label in range(len(names))]
     columns = {name: [round(row[name], DIGITS) for row in rows] for name in rows[0]}
     return {"label": names, **columns, "reviews": np.bincount(labels, minlength=len(names)).tolist()}
 
@@ -142,10 +142,10 @@ def roc_curve(labels: Labels, logits: Floats, names: Sequence[str]) -> Table:
     if len(names) == 2:
         false_positive, true_positive, _ = metrics.roc_curve(labels, logits[:, 1])
         return _curve({"false_positive_rate": false_positive, "true_positive_rate": true_positive})
-    grid, probabilities = np.linspace(0, 1, CURVE_POINTS), softmax(logits)
+    grid = np.linspace(0, 1, CURVE_POINTS)
     curves = {}
     for label, name in enumerate(names):
-        false_positive, true_positive, _ = metrics.roc_curve(labels == label, probabilities[:, label])
+        false_positive, true_positive, _ = metrics.roc_curve(labels == label, log_odds(logits, label))
         curves[name] = np.interp(grid, false_positive, true_positive)
     return _with_mean("false_positive_rate", grid, "true_positive_rate", curves)
 
@@ -155,10 +155,10 @@ def precision_recall_curve(labels: Labels, logits: Floats, names: Sequence[str])
     if len(names) == 2:
         precision, recall, _ = metrics.precision_recall_curve(labels, logits[:, 1])
         return _curve({"recall": recall[::-1], "precision": precision[::-1]})
-    grid, probabilities = np.linspace(0, 1, CURVE_POINTS), softmax(logits)
+    grid = np.linspace(0, 1, CURVE_POINTS)
     curves = {}
     for label, name in enumerate(names):
-        precision, recall, _ = metrics.precision_recall_curve(labels == label, probabilities[:, label])
+        precision, recall, _ = metrics.precision_recall_curve(labels == label, log_odds(logits, label))
         curves[name] = np.interp(grid, recall[::-1], precision[::-1])
     return _with_mean("recall", grid, "precision", curves)
 
@@ -197,6 +197,12 @@ def softmax(logits: Floats) -> Floats:
     relative = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Floats = relative / relative.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def log_odds(logits: Floats, label: int) -> Floats:
+    """Return log p / (1 - p) of a label, (N,), which ranks reviews whose probabilities are all rounded to 1."""
+    odds: Floats = logits[:, label] - logsumexp(np.delete(logits, label, axis=1), axis=1)
+    return odds
 
 
 def _bin(happened: Mask, probabilities: Floats, bins: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
