@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sentiment.dataset.batching import pad_batch
+from sentiment.dataset.batching import Batch, pad_batch
 from sentiment.dataset.encoded import EncodedReviews
 from sentiment.models.attribution import SMALLEST, gradient_by_distance, token_weights
 from sentiment.models.classifier import Classifier
@@ -53,6 +53,22 @@ def test_padding_changes_no_gradient_and_the_model_stays_unchanged(cell: str) ->
     alone = [gradient_by_distance(model, review, 1)[:5] for review in (short, long)]
     assert gradient_by_distance(model, both, 2).tolist() == pytest.approx(torch.stack(alone).mean(dim=0).tolist())
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+
+
+def test_a_long_review_is_not_read_together_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, reviews = small_model(), random_reviews([4, 5, 6, 7, 40])
+    together = gradient_by_distance(model, reviews, 3)
+    seen: list[int] = []
+
+    def counted(reviews: EncodedReviews, rows: torch.Tensor) -> Batch:
+        batch = pad_batch(reviews, rows)
+        seen.append(batch.tokens.numel())
+        return batch
+
+    monkeypatch.setattr("sentiment.models.attribution.pad_batch", counted)
+    monkeypatch.setattr("sentiment.models.attribution.STATES_AT_ONCE", 40)
+    torch.testing.assert_close(gradient_by_distance(model, reviews, 3), together)
+    assert seen == [6, 7, 40]
 
 
 def test_a_vanished_gradient_is_reported_as_the_smallest_float32() -> None:

@@ -16,6 +16,7 @@ from sentiment.models.layers import Layer
 from sentiment.models.logits import confidence, cross_entropy
 
 BATCH_SIZE, TOKENS_AT_ONCE = 64, 8_192  # bound the memory of token weights
+STATES_AT_ONCE = 32_768  # bounds the memory of the gradient by distance: some 30 kB a state with 128 hidden units
 
 SMALLEST = torch.finfo(torch.float32).tiny  # a smaller gradient underflows in float32 training
 
@@ -31,17 +32,19 @@ def gradient_by_distance(model: Classifier, reviews: EncodedReviews, count: int)
     """
     middle = (len(reviews) - 1) // 2
     rows = reviews.lengths.argsort(stable=True)[middle : middle + count]
-    batch = pad_batch(reviews, rows)
+    distances = torch.arange(int(reviews.lengths[rows[0]]))[:, None]
     model = _exact(model)
     layer = model.layers[-1]
     assert isinstance(layer, Layer)
     layer.scan, layer.forward_cell = None, (reader := Stepwise(layer.forward_cell))  # type: ignore[assignment]
-    logits = model(batch.tokens, batch.lengths)
-    loss = cross_entropy(logits, batch.labels)
-    norms: Tensor = torch.cat(torch.autograd.grad(loss, reader.states)).norm(dim=2)  # (T of the longest, B)
-    distances = torch.arange(int(batch.lengths[0]))[:, None]
-    by_distance = norms.gather(0, batch.lengths - 1 - distances)
-    return by_distance.mean(dim=1).clamp(min=SMALLEST)
+    by_distance: list[Tensor] = []  # (T, B) each
+    for part in split_by_tokens(rows, reviews.lengths, STATES_AT_ONCE):
+        batch = pad_batch(reviews, part)
+        reader.states.clear()
+        loss = cross_entropy(model(batch.tokens, batch.lengths), batch.labels)
+        norms = torch.cat(torch.autograd.grad(loss, reader.states)).norm(dim=2)  # (T of the longest, B)
+        by_distance.append(norms.gather(0, batch.lengths - 1 - distances))
+    return torch.cat(by_distance, dim=1).mean(dim=1).clamp(min=SMALLEST)
 
 
 def token_weights(model: Classifier, reviews: EncodedReviews, gradient: Tensor | None = None) -> list[Tensor]:
