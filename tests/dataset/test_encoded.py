@@ -79,5 +79,5 @@ def test_embeddings_are_a_matrix_of_finite_numbers(tmp_path: Path, values: objec
     save_tensors(tmp_path / "a", {"embeddings": torch.tensor([[0.5, 1]])})
     assert load_embeddings(tmp_path / "a").tolist() == [[0.5, 1]]
     save_tensors(tmp_path / "a", {"embeddings": torch.tensor(values)})
-    with pytest.raises(InputError, match="must be a matrix of finite numbers"):
+    with pytest.raises(InputError, match=r"must be a matrix of finite numbers; .*; run the vectors stage again$"):
         load_embeddings(tmp_path / "a")

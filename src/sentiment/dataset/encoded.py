@@ -84,7 +84,7 @@ def load_embeddings(path: Path) -> Tensor:
     if embeddings.ndim != 2 or not embeddings.numel() or not bool(embeddings.isfinite().all()):
         raise InputError(
             f"{path}: must be a matrix of finite numbers; got shape {tuple(embeddings.shape)} with "
-            f"{int(embeddings.isfinite().sum()):,} finite numbers; run the prepare stage again"
+            f"{int(embeddings.isfinite().sum()):,} finite numbers; run the vectors stage again"
         )
     return embeddings
 
