@@ -71,6 +71,8 @@ def train_vectors(params: Params, vocabulary_size: int) -> Rows:
             "or try vectors.source=both with vectors of the text's language"
         )
     matrix = factorize(counts, trained.dimension, trained.shift, params.vectors.seed)
+    if not matrix.shape[1]:
+        raise InputError(f"vectors.trained.shift: at {trained.shift} no pair of neighbours counts; raise it")
     return Rows(matrix, np.diff(counts.indptr) > 0)
 
 

@@ -139,6 +139,16 @@ def test_a_text_of_single_words_is_refused() -> None:
         vectors(settings("trained"))
 
 
+def test_a_shift_at_which_no_pair_counts_is_refused() -> None:
+    params = settings("trained")
+    trained = params.vectors.trained.model_copy(update={"shift": -50.0})
+    with pytest.raises(
+        InputError, match=r"^vectors\.trained\.shift: at -50\.0 no pair of neighbours counts; raise it$"
+    ):
+        vectors(params.model_copy(update={"vectors": params.vectors.model_copy(update={"trained": trained})}))
+    assert not EMBEDDINGS.exists()
+
+
 @pytest.mark.slow
 def test_trained_vectors_are_the_same_bytes_with_any_number_of_cores(tmp_path: Path) -> None:
     for name in ("src", "stages", "params.yaml"):
