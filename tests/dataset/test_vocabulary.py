@@ -12,6 +12,7 @@ from torchtext.vocab import Vocab
 from sentiment.dataset.encoded import PADDING
 from sentiment.dataset.vocabulary import (
     add_counts,
+    count_frequencies,
     encode,
     fit_vocabulary,
     load_vocabulary,
@@ -57,6 +58,14 @@ def test_tokens_are_sorted_by_frequency_and_then_alphabetically(vocabulary: Voca
 
 def test_rare_tokens_are_left_out() -> None:
     assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
+
+
+def test_reviews_without_words_add_no_word_and_no_frequency() -> None:
+    counts = counts_of(["b b c", *[""] * 9])
+    assert counts["<unk>"] == 9
+    vocabulary = fit_vocabulary(counts, max_size=1, min_freq=1)
+    assert vocabulary.itos == ["<unk>", "<pad>", "b"]
+    assert count_frequencies(vocabulary).tolist() == [0, 0, 2]
 
 
 def test_pad_to_pads_only_shorter_reviews(tokenized: TokenizedTexts, vocabulary: Vocab) -> None:

@@ -39,14 +39,14 @@ def add_counts(counts: Counter[str], tokenized: TokenizedTexts) -> None:
 def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
     """Build a vocabulary of the `max_size` most frequent tokens that occur at least `min_freq` times.
 
-    Tokens of equal frequency are taken in alphabetical order. The special tokens come first and do not count towards
-    `max_size`.
+    Tokens of equal frequency are taken in alphabetical order. The special tokens come first; they do not count towards
+    `max_size`, and neither do the unknown tokens of reviews without words.
     """
-    frequencies = np.fromiter(counts.values(), dtype=np.int64, count=len(counts))
-    rank = min(max_size, len(counts))
+    frequencies = np.fromiter((count for token, count in counts.items() if token not in SPECIALS), dtype=np.int64)
+    rank = min(max_size, len(frequencies))
     least = np.partition(frequencies, -rank)[-rank]
     # torchtext sorts and stores every token, so leave out the tokens that are too rare to be kept.
-    candidates = Counter({token: count for token, count in counts.items() if count >= least})
+    candidates = Counter({token: count for token, count in counts.items() if count >= least and token not in SPECIALS})
     return Vocab(candidates, max_size=max_size, min_freq=min_freq, specials=SPECIALS)
 
 
