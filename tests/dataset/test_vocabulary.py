@@ -60,6 +60,12 @@ def test_rare_tokens_are_left_out() -> None:
     assert fit_vocabulary(counts_of(TEXTS), max_size=99, min_freq=2).itos == ["<unk>", "<pad>", "b", "d"]
 
 
+@pytest.mark.parametrize(("texts", "min_freq"), [(TEXTS, 5), ([""] * 9, 1)])
+def test_a_vocabulary_without_words_is_refused(texts: list[str], min_freq: int) -> None:
+    with pytest.raises(InputError, match=rf"^prepare\.min_freq: no word occurs {min_freq} times in the training text"):
+        fit_vocabulary(counts_of(texts), max_size=99, min_freq=min_freq)
+
+
 def test_reviews_without_words_add_no_word_and_no_frequency() -> None:
     counts = counts_of(["b b c", *[""] * 9])
     assert counts["<unk>"] == 9

@@ -41,8 +41,12 @@ def fit_vocabulary(counts: Counter[str], max_size: int, min_freq: int) -> Vocab:
 
     Tokens of equal frequency are taken in alphabetical order. The special tokens come first; they do not count towards
     `max_size`, and neither do the unknown tokens of reviews without words.
+
+    Raises InputError if no word is frequent enough.
     """
     frequencies = np.fromiter((count for token, count in counts.items() if token not in SPECIALS), dtype=np.int64)
+    if frequencies.max(initial=0) < min_freq:
+        raise InputError(f"prepare.min_freq: no word occurs {min_freq:,} times in the training text; lower it")
     rank = min(max_size, len(frequencies))
     least = np.partition(frequencies, -rank)[-rank]
     # torchtext sorts and stores every token, so leave out the tokens that are too rare to be kept.
