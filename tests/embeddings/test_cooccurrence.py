@@ -32,12 +32,27 @@ def count_one_by_one(texts: list[EncodedReviews], window: int) -> np.ndarray:
 @pytest.mark.parametrize("window", [1, 2, 5, 40])
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_the_counts_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch, window: int, block: int) -> None:
-    monkeypatch.setattr(cooccurrence, "TOKENS_AT_ONCE", block)
+    monkeypatch.setattr(cooccurrence, "PAIRS_AT_ONCE", block * window)
     texts = [random_reviews([1, 9, 30, 2, 1, 17], V, seed=1), random_reviews([5, 3], V, seed=2), random_reviews([], V)]
     texts[1].tokens[1] = PADDING
     counts = count_cooccurrences(texts, V, window, max_tokens=1000)
     assert counts.dtype == np.float32
     assert np.array_equal(counts.toarray(), count_one_by_one(texts, window))
+
+
+@pytest.mark.parametrize("window", [1, 5, 40])
+def test_a_wider_window_counts_no_more_pairs_at_once(monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    monkeypatch.setattr(cooccurrence, "PAIRS_AT_ONCE", 1000)
+    pairs: list[int] = []
+    count_block = cooccurrence._count_block
+
+    def counted(tokens: cooccurrence.Tokens, vocabulary_size: int, window: int) -> sparse.csr_array:
+        pairs.append(len(tokens) * window)
+        return count_block(tokens, vocabulary_size, window)
+
+    monkeypatch.setattr(cooccurrence, "_count_block", counted)
+    count_cooccurrences([random_reviews([10] * 200, V)], V, window, max_tokens=10_000)
+    assert all(number <= max(1000, (10 + window) * window) for number in pairs)
 
 
 def test_of_a_long_text_reviews_are_read_at_even_distances() -> None:

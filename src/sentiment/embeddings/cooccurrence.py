@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sentiment.dataset.encoded import PADDING, EncodedReviews
 
-TOKENS_AT_ONCE = 1 << 20  # 200 MB with a window of 20
+PAIRS_AT_ONCE = 20 << 20  # bounds memory: 400 MB
 
 Tokens = npt.NDArray[np.int32]
 
@@ -43,7 +43,7 @@ def count_cooccurrences(
 def _blocks(reviews: EncodedReviews, window: int, step: int) -> Iterator[tuple[Tokens, int]]:
     """Yield the tokens of some reviews, each review followed by `window` tokens of padding, and the number of reviews.
 
-    A block has about TOKENS_AT_ONCE tokens, but at least one review.
+    A block has about PAIRS_AT_ONCE / window tokens, but at least one review.
     """
     tokens, offsets = reviews.tokens.numpy(), reviews.offsets.numpy()
     starts, lengths = offsets[:-1:step], np.diff(offsets)[::step]
@@ -51,7 +51,7 @@ def _blocks(reviews: EncodedReviews, window: int, step: int) -> Iterator[tuple[T
     first = 0
     while first < len(starts):
         before = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + TOKENS_AT_ONCE)))
+        last = max(first + 1, int(np.searchsorted(ends, before + PAIRS_AT_ONCE // window)))
         block = np.full(ends[last - 1] - before, PADDING, dtype=np.int32)
         places = np.arange(lengths[first:last].sum())
         review = np.repeat(np.arange(last - first), lengths[first:last])
