@@ -47,6 +47,7 @@ def test_every_length_and_every_place_is_drawn() -> None:
 def test_the_spans_of_an_epoch_depend_on_the_seed_alone() -> None:
     assert spans(3) == spans(3)
     assert spans(3) != spans(3, seed=2)
+    assert spans(3, seed=2**63 - 1) != spans(3, seed=2**63 - 2)  # the largest that params.yaml allows
     assert spans(0) == []
 
 

@@ -22,7 +22,7 @@ def add_spans(reviews: EncodedReviews, per_review: int, seed: int, epoch: int) -
     rows = torch.arange(len(reviews)).repeat_interleave(per_review)
     lengths = LENGTHS[torch.randint(len(LENGTHS), rows.shape, generator=generator)]
     rest = reviews.lengths[rows] - lengths  # tokens of the review outside the span
-    generator.manual_seed(1_000 * seed + epoch)
+    generator.manual_seed((1_000 * seed + epoch) % 2**63)
     drawn = torch.randint(1 << 62, rows.shape, generator=generator)
     starts = reviews.offsets[rows] + drawn % (rest + 1).clamp(min=1)
     kept = rest > 0
