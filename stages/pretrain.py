@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sentiment.errors import InputError
 from stages.params import Params
 from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
 from stages.resume import saved_states
@@ -54,8 +55,18 @@ def pretrain(params: Params) -> None:
 
 
 def report_progress(progress: Progress, epochs: int) -> tuple[float, float, float]:
-    """Print the progress, and return its row of the perplexity curve."""
-    train, held_out = (round(math.exp(loss), 2) for loss in (progress.train_loss, progress.held_out_loss))
+    """Print the progress, and return its row of the perplexity curve.
+
+    Raises InputError if a perplexity is too large for a number.
+    """
+    losses = progress.train_loss, progress.held_out_loss
+    try:
+        train, held_out = (round(math.exp(loss), 2) for loss in losses)
+    except OverflowError as error:
+        raise InputError(
+            f"pretraining diverged: after {progress.epochs:.1f} epochs the loss is {max(losses):,.0f} nats a token; "
+            "lower pretrain.learning_rate"
+        ) from error
     print(
         f"epoch {progress.epochs:.1f}/{epochs}  perplexity {train:.2f}  held out {held_out:.2f}  "
         f"{progress.seconds:.1f} s",
