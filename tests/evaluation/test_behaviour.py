@@ -38,6 +38,28 @@ def test_a_file_that_holds_no_cases_is_refused(tmp_path: Path, content: str) -> 
         read_cases(path, SENTIMENT)
 
 
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ("a,positive\n", "row 2 has 2 fields, the header 3"),
+        ("a,positive,Good, really\n", "row 2 has 4 fields, the header 3; quote texts with commas"),
+        (f'a,positive,"{"x" * 140_000}\n', "field larger than field limit"),
+    ],
+)
+def test_a_row_that_is_no_case_is_named(tmp_path: Path, rows: str, found: str) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(f"capability,label,text\n{rows}", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"must be CSV with the columns capability, label and text: {found}"):
+        read_cases(path, SENTIMENT)
+
+
+def test_a_byte_order_mark_and_empty_lines_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("\ufeffcapability,label,text\na,positive,x\n\nb,negative,y\n\n", encoding="utf-8")
+    cases = read_cases(path, SENTIMENT)
+    assert (cases.capabilities, cases.labels.tolist(), cases.texts) == (["a", "b"], [1, 0], ["x", "y"])
+
+
 def test_cases_about_other_labels_are_not_used(tmp_path: Path) -> None:
     assert read_cases(FILE, ["ham", "spam"]).texts == []
     path = tmp_path / "cases.csv"

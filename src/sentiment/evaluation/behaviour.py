@@ -1,5 +1,6 @@
 """Behavioural tests: the accuracy on short texts, each of which tests one capability (Ribeiro et al. 2020)."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ def read_cases(path: Path, names: Sequence[str]) -> Cases:
         capabilities, labels, texts = (columns[name] for name in ("capability", "label", "text"))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise InputError(f"{path}: must be CSV with the columns capability, label and text: {error}") from error
     if not set(labels) & set(names):
         return Cases([], np.zeros(0, dtype=np.int64), [])

@@ -153,11 +153,18 @@ def write_csv(path: Path, table: Mapping[str, Sequence[object]]) -> None:
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """Read the columns of a CSV file, or TSV if the suffix is .tsv; raise ValueError for a repeated column name."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
+    """Read the columns of a CSV file, or TSV if the suffix is .tsv, without empty lines and a byte order mark.
+
+    Raises ValueError for a repeated column name and for a row of more or fewer fields than the header, and csv.Error
+    for a field of more than 131,072 characters.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = filter(None, csv.reader(file, dialect="excel-tab" if path.suffix == ".tsv" else "excel"))
     if (repeated := first_repeated(header)) is not None:
         raise ValueError(f"the column {abbreviated(repeated)} is named twice; keep one")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} fields, the header {len(header)}; quote texts with commas")
     return {name: [row[column] for row in rows] for column, name in enumerate(header)}
 
 
