@@ -1,6 +1,7 @@
 """What the classifier computes: lengths honoured, cells as PyTorch's, every parameter of use."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -150,6 +151,12 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     dropped.sum().backward()
     assert ones.grad is not None
     assert torch.equal(ones.grad, dropped)
+
+
+def test_the_greatest_share_below_1_keeps_some_elements() -> None:
+    dropped = Dropout(math.nextafter(1.0, 0.0)).train()(torch.ones(2**20))
+    assert 0 < dropped.count_nonzero() < 2**6
+    assert dropped.isfinite().all()
 
 
 def test_dropout_of_neighbouring_elements_is_independent() -> None:

@@ -28,6 +28,6 @@ class Dropout(nn.Module):
         if x.is_cuda:
             return nn.functional.dropout(x, self.share)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        dropped = round(self.share * 2**16)
+        dropped = min(round(self.share * 2**16), 2**16 - 1)
         kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
         return x * kept.to(x.dtype).mul_(2**16 / (2**16 - dropped))
