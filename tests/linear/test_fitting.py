@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiment.dataset.encoded import EncodedReviews, select_reviews
 from sentiment.linear.fitting import LinearConfig, find_ngrams, fit_best, fit_linear, log_count_ratios
@@ -46,6 +47,23 @@ def test_the_model_is_the_one_that_scikit_learn_gives_on_strings(classes: int) -
         regression.fit(counts / roots * ratios, labels == label)
         expected = regression.decision_function(new_counts.toarray() / new_roots * ratios)
         assert model.logits(new)[:, label].numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_model_minimises_the_documented_sum() -> None:
+    training = reviews_with_a_sign(80)
+    training = select_reviews(training, torch.arange(80)[(training.labels == 1) | (torch.arange(80) < 20)])
+    ngrams, penalty = find_ngrams(training, V, CONFIG), 0.1
+    model = fit_linear(ngrams, V, 2, CONFIG, penalty)
+    ratio = torch.from_numpy(log_count_ratios(ngrams.occurs, ngrams.labels == 1))
+    occurs, labels = torch.from_numpy(ngrams.occurs.toarray()), training.labels.double()
+    x = occurs / occurs.sum(dim=1, keepdim=True).sqrt()
+    u, b = (model.weights[:, 0].double() / ratio).requires_grad_(), model.bias.double().requires_grad_()
+    losses = binary_cross_entropy_with_logits(x @ (u * ratio) + b, labels, reduction="sum")
+    (losses + (u.square().sum() + b.square().sum()) / (2 * penalty)).backward()
+    assert u.grad is not None
+    assert b.grad is not None
+    assert torch.cat([u.grad, b.grad]).abs().max() < 1e-3
+    assert b.abs() > 0.1
 
 
 def test_the_log_count_ratio_by_hand() -> None:

@@ -5,9 +5,10 @@
     z_k  = b_k + sum_g u_gk r_gk x_g,   w_gk = u_gk r_gk
 
 c_gk counts the training reviews of class k that have g, d_gk those of all other classes. r is the naive Bayes log-count
-ratio, and u and b minimise the cross entropy of class k against the others plus |u|^2 / (2 C) (Wang and Manning 2012,
-who use hinge loss; their interpolation with naive Bayes is left out). The penalty thus spares n-grams that tell the
-classes apart. Rare n-grams are left out: they cost memory and time and did not help (`docs/notes.md`).
+ratio, and u and b minimise the sum over reviews of the cross entropy of class k against the others, plus
+(|u|^2 + b^2) / (2 C) (Wang and Manning 2012, who use hinge loss; their interpolation with naive Bayes is left out). The
+penalty thus spares n-grams that tell the classes apart. Rare n-grams are left out: they cost memory and time and did
+not help (`docs/notes.md`).
 """
 
 from collections.abc import Sequence
