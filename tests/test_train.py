@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.dataset.encoded import PADDING
 from stages.params import Params, read_params
 from stages.train import KEPT_RATE, TUNED_RATE, train_config
 from tests.conftest import random_reviews
@@ -42,3 +43,9 @@ def test_vectors_are_tuned_if_they_are_only_fetched_or_pretrained(
 def test_long_reviews_are_cut_into_spans_by_default(spans: int | None, length: int, expected: int) -> None:
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"spans": spans})})
     assert train_config(params, random_reviews([1, length, 1000])).spans == expected
+
+
+def test_padding_makes_no_review_long() -> None:
+    reviews = random_reviews([200, 200, 200])
+    reviews.tokens.view(3, 200)[:, 20:] = PADDING
+    assert train_config(PARAMS, reviews).spans == 0

@@ -2,7 +2,7 @@
 
 import torch
 
-from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.encoded import PADDING, EncodedReviews
 from sentiment.dataset.spans import LENGTHS, add_spans
 
 # Each token is the number of its review times 1,000, plus its place, so that a span shows where it was cut.
@@ -32,6 +32,19 @@ def test_a_span_is_a_part_of_its_review_with_its_label() -> None:
         assert len(tokens) in LENGTHS
         assert len(tokens) < SIZES[number]  # never the whole review
     assert {tokens[0] // 1000 for tokens, _ in found} == {2, 3, 4}  # the others are too short
+
+
+def test_no_span_has_padding() -> None:
+    padded = EncodedReviews(
+        torch.cat([torch.arange(2, 42), torch.full((160,), PADDING), torch.arange(2, 202)]).int(),
+        torch.tensor([0, 200, 400]),
+        torch.tensor([0, 1], dtype=torch.int8),
+    )
+    both = add_spans(padded, 100, seed=1, epoch=1)
+    spans = both.tokens[len(padded.tokens) :]
+    assert len(spans) > 0
+    assert (spans != PADDING).all()
+    assert set(both.labels[2:].tolist()) == {0, 1}
 
 
 def test_every_length_and_every_place_is_drawn() -> None:

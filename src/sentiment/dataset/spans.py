@@ -15,13 +15,13 @@ LENGTHS = torch.tensor([8, 16, 32, 64])  # tokens
 def add_spans(reviews: EncodedReviews, per_review: int, seed: int, epoch: int) -> EncodedReviews:
     """Return the reviews, and after them `per_review` spans of each, for an epoch, counted from 1.
 
-    A span has one of LENGTHS; a review that is not longer than that is left without this span. In all epochs there are
-    as many spans, of the same lengths: only their places change.
+    A span has one of LENGTHS; a review that is not longer than that, without padding, is left without this span. In all
+    epochs there are as many spans, of the same lengths: only their places change.
     """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(len(reviews)).repeat_interleave(per_review)
     lengths = LENGTHS[torch.randint(len(LENGTHS), rows.shape, generator=generator)]
-    rest = reviews.lengths[rows] - lengths  # tokens of the review outside the span
+    rest = reviews.unpadded_lengths[rows] - lengths  # tokens of the review outside the span
     generator.manual_seed((1_000 * seed + epoch) % 2**63)
     drawn = torch.randint(1 << 62, rows.shape, generator=generator)
     starts = reviews.offsets[rows] + drawn % (rest + 1).clamp(min=1)
