@@ -5,6 +5,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -137,6 +138,16 @@ def test_bytes_that_are_not_utf8_get_no_label() -> None:
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_any_type_of_text_is_read(kind: pa.DataType) -> None:
     assert scorable_texts(pa.array(["good", None, "good"]).cast(kind), "text").to_pylist() == ["good", None, "good"]
+
+
+def test_texts_of_more_than_two_gibibytes_are_read_in_parts(tmp_path: Path) -> None:
+    path, start = tmp_path / "texts", 2**31 + 5
+    with path.open("wb") as file:  # a file with a hole, of which nothing is read but the end
+        file.seek(start)
+        file.write(b"good film")
+    buffers = pa.py_buffer(np.array([0, start, start + 4, start + 9])), pa.py_buffer(np.memmap(path, mode="r"))
+    column = pa.LargeStringArray.from_buffers(3, *buffers)
+    assert scorable_texts(column.slice(1), "text").to_pylist() == ["good", " film"]
 
 
 def test_a_batch_without_texts_or_without_rows_has_the_same_schema(model_folder: Path) -> None:

@@ -239,6 +239,8 @@ def scorable_texts(column: pa.Array, name: str) -> pa.StringArray:
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
     if not is_text and not pa.types.is_string_view(column.type):
         raise InputError(f"the column {name!r} must hold text; it holds {column.type}")
+    if pa.types.is_large_string(column.type):
+        column = pa.concat_arrays([column])  # a copy of these rows alone: Arrow casts no slice of a column of 2 GiB
     texts = column.cast(pa.string())
     try:
         texts.validate(full=True)
