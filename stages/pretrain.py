@@ -24,7 +24,7 @@ def pretrain(params: Params) -> None:
         write_outputs(None, [])
         return
 
-    from sentiment.dataset.encoded import PADDING, concatenate_reviews, load_embeddings, load_encoded
+    from sentiment.dataset.encoded import PADDING, concatenate_reviews, load_embeddings, load_encoded, without_padding
     from sentiment.models.classifier import EncoderConfig, initial_encoder
     from sentiment.pretraining.language_model import LanguageConfig
     from sentiment.pretraining.trainer import LanguageTrainer
@@ -44,11 +44,11 @@ def pretrain(params: Params) -> None:
         mix_directions=False,  # a layer that read both directions would see the words to predict
     )
     encoder = initial_encoder(shape, embeddings, params.pretrain.seed)
-    text = concatenate_reviews(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
+    texts = concatenate_reviews(*(load_encoded(ENCODED[split], vocabulary_size) for split in ("train", "unsup")))
     config = LanguageConfig(**params.pretrain.model_dump(exclude={"enabled", "layers"}))
     (saved,) = saved_states("pretrain", params, "models")
     with catch_out_of_memory("pretraining"):
-        trainer = LanguageTrainer(encoder, text, PADDING, config, device, saved)
+        trainer = LanguageTrainer(encoder, without_padding(texts), PADDING, config, device, saved)
         rows = [report_progress(progress, config.epochs) for progress in trainer.train()]
     write_outputs(encoder, rows)
     saved.delete()

@@ -43,7 +43,7 @@ def digest_of_inputs(stage: str, params: Params) -> str:
     """Return the sha256 of all inputs that determine a stage's outputs bit by bit.
 
     The inputs are the dependencies and parameters in dvc.yaml, the installed versions of the packages listed there, the
-    builds of PyTorch and cuDNN, and the hardware.
+    builds of PyTorch and cuDNN, the processor's instructions and threads, and the GPUs.
     """
     import torch
 

@@ -49,7 +49,7 @@ def vectors(params: Params) -> None:
 
 
 def train_vectors(params: Params, vocabulary_size: int) -> Rows:
-    """Train vectors on train and unlabelled text; no text of validation or test is read."""
+    """Train vectors on train and unlabelled text; no review of validation or test is read."""
     import numpy as np
 
     from sentiment.dataset.encoded import load_encoded

@@ -3,7 +3,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.dataset.encoded import concatenate_reviews, load_embeddings, load_encoded, save_encoded, select_reviews
+from sentiment.dataset.encoded import (
+    PADDING,
+    EncodedReviews,
+    concatenate_reviews,
+    load_embeddings,
+    load_encoded,
+    save_encoded,
+    select_reviews,
+    without_padding,
+)
 from sentiment.errors import InputError
 from sentiment.storage.tensors import load_tensors, save_tensors
 from tests.conftest import random_reviews
@@ -81,3 +90,13 @@ def test_embeddings_are_a_matrix_of_finite_numbers(tmp_path: Path, values: objec
     save_tensors(tmp_path / "a", {"embeddings": torch.tensor(values)})
     with pytest.raises(InputError, match=r"must be a matrix of finite numbers; .*; run the vectors stage again$"):
         load_embeddings(tmp_path / "a")
+
+
+def test_padding_is_taken_from_the_ends() -> None:
+    tokens = torch.tensor([5, PADDING, PADDING, 6, 7, 8, PADDING], dtype=torch.int32)
+    short = without_padding(
+        EncodedReviews(tokens, torch.tensor([0, 3, 5, 7]), torch.tensor([0, 1, 0], dtype=torch.int8))
+    )
+    assert short.tokens.tolist() == [5, 6, 7, 8]
+    assert short.offsets.tolist() == [0, 1, 3, 4]
+    assert short.labels.tolist() == [0, 1, 0]

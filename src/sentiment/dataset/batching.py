@@ -8,7 +8,7 @@ from torch import Tensor
 from sentiment.dataset.encoded import EncodedReviews
 
 JITTER = 0.03  # share of the length; on IMDb, batches of 64 are then 2.6 % padding (1.5 % with 0.0, 5.6 % with 0.1)
-SPREAD = 1.5  # 32 reviews of IMDb at once take less than half the time of one batch, padded to the longest
+SPREAD = 1.5  # a call with 32 reviews of IMDb takes less than half the time of one batch, padded to the longest
 
 
 class Batch(NamedTuple):

@@ -95,6 +95,11 @@ def load_embeddings(path: Path) -> Tensor:
     return embeddings
 
 
+def without_padding(reviews: EncodedReviews) -> EncodedReviews:
+    """Return the reviews without the padding at their ends."""
+    return cut(reviews, torch.arange(len(reviews)), reviews.offsets[:-1], reviews.unpadded_lengths)
+
+
 def select_reviews(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
     """Return the reviews at `rows`, (n,) int64, in that order."""
     return cut(reviews, rows, reviews.offsets[rows], reviews.lengths[rows])

@@ -1,6 +1,6 @@
 """The vocabulary, a torchtext `Vocab`: the tokens that the model knows, and their ids.
 
-No other module imports torchtext, an archived package. Release 0.6 has the API that many tutorials use.
+But for its types, no other module uses torchtext, an archived package. Release 0.6 has the API that many tutorials use.
 """
 
 from collections import Counter

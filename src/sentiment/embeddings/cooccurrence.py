@@ -1,8 +1,9 @@
 """Count which words stand near each other.
 
-A pair of tokens that are d tokens apart in a review counts window + 1 - d, and nothing beyond the window. These are the
-weights that word2vec gives pairs on average, since it draws the width of each window (Levy, Goldberg and Dagan 2015,
-Improving Distributional Similarity with Lessons Learned from Word Embeddings, TACL 3, section 3.1).
+A pair of tokens that are d tokens apart in a review counts window + 1 - d, and nothing beyond the window. Divided by
+the window, these are the weights that word2vec gives pairs on average, since it draws the width of each window (Levy,
+Goldberg and Dagan 2015, Improving Distributional Similarity with Lessons Learned from Word Embeddings, TACL 3, section
+3.1).
 """
 
 from collections.abc import Iterator, Sequence

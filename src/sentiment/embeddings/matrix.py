@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sentiment.dataset.encoded import PADDING
 from sentiment.text.glove import WordVectors
 
-RAREST_SHARE = 0.1  # share of the vocabulary whose mean vector stands for words without one
+RAREST_SHARE = 0.1  # share of the words with a vector; the mean vector of the rarest stands for words without one
 
 Frequencies = npt.NDArray[np.int64]  # how often each word of the vocabulary occurs in the training text, (V,)
 

@@ -41,11 +41,9 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
     if len(names) == 2:
         figures |= _of_one_label(labels == 1, predicted == 1, logits[:, 1])
     else:
-        tables = [
-            _of_one_label(labels == label, predicted == label, log_odds(logits, label)) for label in range(len(names))
-        ]
-        figures |= {name: np.mean([table[name] for table in tables]) for name in tables[0]}
-        figures["f1_weighted"] = np.average([table["f1"] for table in tables], weights=counts)
+        of_labels = _of_each_label(labels, logits)
+        figures |= {name: np.mean(values) for name, values in of_labels.items()}
+        figures["f1_weighted"] = np.average(of_labels["f1"], weights=counts)
         if (values := _numbers(names)) is not None:
             figures["absolute_error"] = np.abs(values[predicted] - values[labels]).mean()
     return {name: round(float(figure), DIGITS) if name != "reviews" else figure for name, figure in figures.items()}
@@ -53,10 +51,19 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
 
 def label_table(labels: Labels, logits: Floats, names: Sequence[str]) -> Table:
     """Return a row for each label, of K: its metrics against the rest, and its number of reviews."""
-    predicted = logits.argmax(axis=1)
-    rows = [_of_one_label(labels == label, predicted == label, log_odds(logits, label)) for label in range(len(names))]
-    columns = {name: [round(row[name], DIGITS) for row in rows] for name in rows[0]}
+    columns = {
+        name: [round(value, DIGITS) for value in values] for name, values in _of_each_label(labels, logits).items()
+    }
     return {"label": names, **columns, "reviews": np.bincount(labels, minlength=len(names)).tolist()}
+
+
+def _of_each_label(labels: Labels, logits: Floats) -> dict[str, list[float]]:
+    """Return each metric of each label, of K, against the rest."""
+    predicted = logits.argmax(axis=1)
+    rows = [
+        _of_one_label(labels == label, predicted == label, log_odds(logits, label)) for label in range(logits.shape[1])
+    ]
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _of_one_label(actual: Mask, predicted: Mask, values: Floats) -> dict[str, float]:

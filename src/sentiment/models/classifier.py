@@ -11,6 +11,7 @@ ignored. A backward cell reads each review reversed within its own length, so th
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,9 @@ class Encoder(nn.Module):
         return self.directions * self.config.hidden_size
 
 
+SomeEncoder = TypeVar("SomeEncoder", bound=Encoder)
+
+
 class Classifier(Encoder):
     """Text classifier: a recurrent network over word embeddings, pooled and scored."""
 
@@ -122,16 +126,16 @@ class Classifier(Encoder):
 def initial_encoder(config: EncoderConfig, embeddings: Tensor, seed: int) -> Encoder:
     """Build an untrained encoder with the given embeddings (V, E) and other weights drawn at random from `seed`."""
     torch.manual_seed(seed)
-    encoder = Encoder(config)
-    with torch.no_grad():
-        encoder.embedding.weight.copy_(embeddings)
-    return encoder
+    return _with_embeddings(Encoder(config), embeddings)
 
 
 def initial_model(config: ModelConfig, embeddings: Tensor, seed: int) -> Classifier:
     """Build an untrained classifier with the given embeddings (V, E) and other weights drawn at random from `seed`."""
     torch.manual_seed(seed)
-    model = Classifier(config)
+    return _with_embeddings(Classifier(config), embeddings)
+
+
+def _with_embeddings(encoder: SomeEncoder, embeddings: Tensor) -> SomeEncoder:
     with torch.no_grad():
-        model.embedding.weight.copy_(embeddings)
-    return model
+        encoder.embedding.weight.copy_(embeddings)
+    return encoder

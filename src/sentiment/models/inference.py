@@ -30,8 +30,8 @@ def predict_logits(
     """Return the logits of N reviews, float32 on the CPU, in the order of the reviews and with dropout off.
 
     They are (N,) for two classes and (N, K) for more. `share` selects some of the batches; the logits of reviews in
-    other batches are 0. At most `tokens_at_once` padded tokens are read at once, or a single review. `product_dtype` is
-    that of `Classifier.forward`.
+    other batches are 0. At most `tokens_at_once` padded tokens are read at once, unless a single review has more than a
+    thread's share of them. `product_dtype` is that of `Classifier.forward`.
     """
     was_training = model.training
     model.to(device).eval()

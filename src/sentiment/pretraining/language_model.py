@@ -3,11 +3,13 @@
     p(x_1 .. x_T) = prod_t p(x_t | h_{t-1}),   h_t = cell(e(x_t), h_{t-1})
 
 There is one model for each direction, and all models share the encoder's embeddings e. Their layers are the encoder's
-own modules, so that pretraining changes the encoder in place. p is one of three softmaxes. In the
-adaptive softmax (Grave et al. 2017), rare words have shorter vectors, which saves most of the work; this softmax
-requires that the vocabulary is sorted by frequency, as it is here, and so does the sampled softmax (Jean et al. 2015),
-in which the next word competes with some drawn words alone. In the tied softmax, a word's vector is its embedding,
-which therefore also learns from each position where the word was not the next one.
+own modules, so that pretraining changes the encoder in place. p is one of three softmaxes:
+
+- adaptive (Grave et al. 2017): rare words have shorter vectors, which saves most of the work;
+- sampled (Jean et al. 2015): the next word competes with some drawn words alone;
+- tied: a word's vector is its embedding, which also learns wherever the word is not the next one.
+
+The first two need a vocabulary that is sorted by frequency, as it is here.
 
 Dropout follows Merity, Keskar and Socher (2018): of whole words, of embedding elements, between layers, of the last
 layer's states, and of the recurrent weights.

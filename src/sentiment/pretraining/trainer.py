@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.encoded import EncodedReviews, select_reviews
 from sentiment.errors import InputError
 from sentiment.models.classifier import Encoder
 from sentiment.models.layers import State
@@ -203,9 +203,10 @@ def streams_of(reviews: EncodedReviews, rows: Tensor, boundary: int, count: int)
 
     The last few tokens, fewer than B, are left out.
     """
-    texts = reviews.tokens.split(reviews.lengths.tolist())
-    end = reviews.tokens.new_tensor([boundary])
-    text = torch.cat([piece for row in rows.tolist() for piece in (texts[row], end)])
+    chosen = select_reviews(reviews, rows)
+    text = chosen.tokens.new_full((len(chosen.tokens) + len(rows),), boundary)
+    # each review is as many tokens further on as there are boundaries before it
+    text[torch.arange(len(chosen.tokens)) + torch.arange(len(rows)).repeat_interleave(chosen.lengths)] = chosen.tokens
     length = len(text) // count
     return text[: length * count].view(count, length).T.contiguous().long()
 

@@ -28,7 +28,7 @@ from sentiment.corpora.reviews import SURROGATE, reading_parquet
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
 
-ROWS, CHARACTERS = 4_096, 1 << 25  # of a batch, at most; they bound memory
+ROWS, CHARACTERS = 4_096, 1 << 25  # of a batch, which ends where one is reached; they bound memory
 TEXTS = pa.schema({"id": pa.string(), "text": pa.string(), "problem": pa.string(), "position": pa.int64()})
 OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")  # all but Parquet may be gzipped
 

@@ -15,8 +15,8 @@ epsilon sigma is the root mean square, over a review's tokens, of the norm of a 
 sentence of 20 tokens as for a review of 2,000.
 
 Scale: the paper normalises the embeddings, weighted by word frequency, to mean 0 and variance 1, so that embeddings
-cannot evade r by growing. Here the embeddings are left as they are, and sigma is the standard deviation by which the
-paper would divide them, so that epsilon means the same.
+cannot evade r by growing. Here the embeddings are left as they are, and sigma is the root mean square of the standard
+deviations by which the paper would divide their E dimensions, so that epsilon means the same.
 
 Direction: the paper finds r_u by one step of power iteration from a random start, as the first eigenvector of the
 Hessian of KL. With two classes of logits 0 and z, the Hessian is p (1 - p) grad z grad z', of rank one, and its
@@ -30,6 +30,8 @@ gave a lower validation loss (`docs/notes.md`).
 H(p) = - sum_k p_k log p_k is the entropy. Minimising it moves the decision boundary to where there are few
 reviews, labelled or not (Grandvalet and Bengio 2005; combined with the other terms, Sachan, Zaheer and Salakhutdinov
 2019).
+
+With class weights, each CE(y_b, .) is multiplied by the weight of y_b.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +44,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sentiment.dataset.batching import Batch, pad_batch, split_by_tokens
-from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.encoded import PADDING, EncodedReviews
 from sentiment.models.classifier import Classifier
 from sentiment.models.logits import confidence, cross_entropy, entropy, probabilities
 from sentiment.runtime.device import product_dtype
@@ -83,7 +85,8 @@ class Objective:
         self.config = config
         self.device = device
         self.product_dtype = product_dtype(config.precision, device)
-        counts = torch.bincount(self.labelled.tokens, minlength=model.config.vocabulary_size)
+        words = self.labelled.tokens[self.labelled.tokens != PADDING]
+        counts = torch.bincount(words, minlength=model.config.vocabulary_size)
         self.frequencies = counts / counts.sum()  # (V,)
         self.class_weights: Tensor | None = None  # (K,)
         if config.class_weights is not None:

@@ -138,9 +138,8 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(texts) / self.batch_size)
         self.step = 0  # steps taken
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)  # of this epoch
-        self.first_non_finite = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # first non-finite batch, from 1; 0: none
+        # the first batch of this epoch that was not finite, from 1; 0: none
+        self.first_non_finite = torch.zeros((), dtype=torch.int64, device=device)
         self.epochs: list[Epoch] = []  # finished
         self.best: Weights = {}  # the weights after the best epoch
         self.saved, self.saved_at = saved, time.monotonic()
@@ -156,11 +155,11 @@ class Trainer:
         return add_spans(self.reviews, config.spans, config.seed, epoch) if config.spans else self.reviews
 
     def fit(self, validation: EncodedReviews, on_epoch: Callable[[Epoch], None]) -> Epoch:
-        """Train until the validation loss stops falling; load the weights of the best epoch, and return that epoch.
+        """Train for `epochs` epochs, or until `patience` epochs bring no lower validation loss; return the best one.
 
-        Calls `on_epoch` after each epoch, and first for each restored epoch. Raises InputError if a loss or a gradient
-        is not finite. On a CPU this is checked before each update, on a GPU before each save and at the end of each
-        epoch.
+        The weights of the best epoch are loaded. Calls `on_epoch` after each epoch, and first for each restored epoch.
+        Raises InputError if a loss or a gradient is not finite. On a CPU this is checked before each update, on a GPU
+        before each save and at the end of each epoch.
         """
         for epoch in self.epochs:
             on_epoch(epoch)
@@ -379,5 +378,5 @@ def check_finite(first_non_finite: Tensor, epoch: int, batches: list[Tensor]) ->
         raise InputError(
             f"epoch {epoch}, batch {position} of {len(batches)}: the loss or its gradient is not finite; lower "
             "train.learning_rate, train.clip_norm, or the weights train.adversarial and train.virtual "
-            f"(labelled training reviews in this batch, then spans of them, counted from 0: {rows})"
+            f"(texts of this batch, counted from 0, the labelled reviews first and then their spans: {rows})"
         )
