@@ -14,7 +14,10 @@ from sentiment.storage.outputs import atomic_output
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write named tensors to a safetensors file without metadata."""
     with atomic_output(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode  # that of any new file, where safetensors leaves one for the owner alone
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        partial.chmod(mode)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
