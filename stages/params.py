@@ -46,6 +46,8 @@ def _labels(labels: Any) -> Any:
     groups = _groups(labels) if isinstance(labels, dict | list) else []
     spellings = [spelling for group in groups if isinstance(group, list) for spelling in group]
     names = [*spellings, *(labels if isinstance(labels, dict) else [])]
+    if any(name is None or isinstance(name, bool | float) for name in names):
+        raise ValueError(f"must have quotes around a label such as '1.0' or 'true'; got {abbreviated(labels)}")
     known = all(type(name) in (str, int) and name != "" for name in names)
     if (
         not 2 <= len(groups) <= MAX_LABELS

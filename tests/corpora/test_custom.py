@@ -83,6 +83,14 @@ def test_labels_are_spelt_as_json_spells_them(tmp_path: Path, value: object) -> 
     assert read(tmp_path / "own.jsonl", columns, ("no", json.dumps(value)))[0].label == 1
 
 
+@pytest.mark.parametrize("known", [("4", "5"), ("4.0", "5.0"), ("5", "5.0")])
+def test_a_star_with_a_decimal_point_is_the_whole_number_unless_both_are_labels(
+    tmp_path: Path, known: tuple[str, str]
+) -> None:
+    (tmp_path / "own.jsonl").write_text('{"text": "x", "label": 5.0, "split": "train"}')
+    assert read(tmp_path / "own.jsonl", Columns("text", "label", "split", None), known)[0].label == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -64,6 +64,12 @@ def test_objects_of_json_may_have_their_first_label_late(tmp_path: Path) -> None
         list(read_labelled_texts(tmp_path / "a.jsonl", "text", LABELS._replace(column="grade")))
 
 
+def test_a_label_is_spelt_as_training_spells_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "Fine.", "verdict": 5.0}\n{"text": "Dull.", "verdict": true}\n')
+    (batch,) = read_labelled_texts(tmp_path / "a.jsonl", "text", Labels("verdict", {"true": 0, "5.0": 1}))
+    assert batch.labels.tolist() == [1, 0]
+
+
 def test_a_label_that_is_a_whole_number_is_spelt_with_all_its_digits(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "Fine.", "verdict": 20261128.0}')
     (batch,) = read_labelled_texts(tmp_path / "a.jsonl", "text", Labels("verdict", {"bad": 0, "20261128": 1}))

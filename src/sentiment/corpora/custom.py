@@ -11,7 +11,7 @@ A label or a split that no column gives is said by where a text lies:
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -191,7 +191,7 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
     group = _value(row, "group", columns.group)
     if not isinstance(text, str):
         raise InputError(f"{where}: {columns.text} must be a string; got {abbreviated(text)}")
-    name = label if isinstance(label, str) else json.dumps(label, default=str)  # true and 1 as JSON spells them
+    name = spell_label(label, numbers)
     if label in (None, "") or split == "unsup":
         if columns.split is None:
             raise InputError(f"{where}: has no label; without a split column every review needs a label")
@@ -214,6 +214,14 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
         text=text,
         where=where,
     )
+
+
+def spell_label(label: object, known: Container[str]) -> str:
+    """Return a label as JSON spells it, true for True; 4.0 is 4 if that is `known` and 4.0 is not."""
+    name = label if isinstance(label, str) else json.dumps(label, default=str)
+    if isinstance(label, float) and label.is_integer() and name not in known and str(int(label)) in known:
+        return str(int(label))
+    return name
 
 
 def _some(labels: Iterable[str]) -> str:

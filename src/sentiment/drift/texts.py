@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from sentiment.corpora.custom import spell_label
 from sentiment.corpora.files import GUESSED, NATURAL, Dialect, Row, kind_of, read_rows
 from sentiment.corpora.reviews import SURROGATE
 from sentiment.drift.measures import Ints
@@ -65,7 +66,10 @@ def read_labelled_texts(
                     found = f"the text must be a string; got {abbreviated(text)}"
             problem = problem or (f"{row.where}: {found}" if found else "")
             label = None if label_column is None else row.values.get(label_column)
-            numbers.append(-1 if labels is None or label is None else labels.numbers.get(_spell(label), -1))
+            if labels is None or label is None:
+                numbers.append(-1)
+            else:
+                numbers.append(labels.numbers.get(spell_label(label, labels.numbers), -1))
         if seen and is_table:
             check_columns(path, seen, needed)
         scorable = scorable_texts(pa.array(texts, pa.string()), text_column)
@@ -88,10 +92,3 @@ def _batched(rows: Iterator[Row], text_column: str) -> Iterator[list[Row]]:
             batch, characters = [], 0
     if batch:
         yield batch
-
-
-def _spell(label: object) -> str:
-    """Return a label as the files of other formats would spell it: true for True, 4 for 4.0."""
-    if isinstance(label, bool):
-        return str(label).lower()
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
