@@ -106,7 +106,8 @@ DISTINCT = [f"text {number}" for number in range(8)]
         (
             [0, 1] * 4,
             keys(["good", "bad"] * 4, ["a"] * 4 + ["b"] * 4),
-            r"2 distinct texts; groups stay together .* of 2 groups",
+            r"2 distinct texts; groups stay together .* of 2 groups has 4 reviews; groups with a text in common stay "
+            r"together, too, in all up to 8 reviews; .* do without groups \(prepare\.split_by: review\), add reviews",
         ),
     ],
 )

@@ -17,10 +17,11 @@ from sentiment.errors import InputError
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
 TRAIN, TEST, VALIDATION = (SPLITS_AND_VALIDATION.index(name) for name in ("train", "test", "validation"))
 
-# For each split that is drawn: the parameter for its share, and the parameter that keeps groups together.
+# For each split that is drawn: the parameter for its share, the one that keeps groups together, and its value that does
+# not.
 PARAMETERS = {
-    "test": ("download.custom.test_share", "download.custom.group_column"),
-    "validation": ("prepare.validation_share", "prepare.split_by"),
+    "test": ("download.custom.test_share", "download.custom.group_column", "null"),
+    "validation": ("prepare.validation_share", "prepare.split_by", "review"),
 }
 # Limit on the ratio of reviews drawn and requested; 2 changes the standard error of a metric by a factor of 1.4.
 MAX_SHARE_FACTOR = 2
@@ -121,19 +122,19 @@ def report_share(
     )
     is_short = (of_label == 0) | (of_label == all_of_label)
     if is_far or is_short.any():
-        parameter, grouping = PARAMETERS[split]
+        parameter, *grouping = PARAMETERS[split]
         shown = np.flatnonzero(is_short if is_short.any() else ~is_short)[:LABELS_SHOWN]
         counts = [f"{of_label[label]:,} of {all_of_label[label]:,} labelled {names[label]}" for label in shown]
         raise InputError(
             f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)}; "
-            f"each side needs each label and half to twice its share; {_describe_ties(ties, reviews, grouping)}"
+            f"each side needs each label and half to twice its share; {_describe_ties(ties, reviews, *grouping)}"
         )
     print(f"{split}: {drawn:,} of {reviews:,} reviews, {drawn / reviews:.1%} (requested: {share:.1%})")
 
 
-def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str:
+def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str, ungrouped: str) -> str:
     """Explain which ties prevent the requested share, and suggest a remedy."""
-    reasons = []
+    reasons, remedy = [], "add reviews or change the share"
     texts, groups = (
         np.unique(keys[keys != 0], return_counts=True)[1]
         for keys in (ties["text"], ties.get("group", np.zeros(0, dtype=np.int64)))
@@ -144,7 +145,11 @@ def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str) -> str
         reasons.append(
             f"groups stay together ({grouping}), and the largest of {len(groups):,} groups has {groups.max():,} reviews"
         )
-    return f"{'; '.join(reasons) or 'there are too few reviews'}; add reviews or change the share"
+        tied = np.bincount(_units(reviews, list(ties.values()))).max()
+        if tied > max(texts.max(), groups.max()):
+            reasons.append(f"groups with a text in common stay together, too, in all up to {tied:,} reviews")
+            remedy = f"leave out texts that many groups have, do without groups ({grouping}: {ungrouped}), {remedy}"
+    return f"{'; '.join(reasons) or 'there are too few reviews'}; {remedy}"
 
 
 def draw_labelled(
