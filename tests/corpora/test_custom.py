@@ -287,7 +287,10 @@ WANTED = r"a folder must contain tables \(\.csv, .*\), or texts named split/labe
     [
         ([], f"custom: {WANTED} no files"),
         (["a/train/pos/1.txt", "a/train/neg/1.txt"], rf"{WANTED} 2 like a/train/neg/1\.txt \(download\.custom\.path\)"),
-        (["positive/1.txt", "negative/1.txt"], rf"{WANTED} 2 like negative/1\.txt"),
+        (
+            ["good/1.txt", "bad/1.txt", "fine/1.txt", "positive/1.txt"],
+            r"custom: the folders of texts must be among bad, good; got fine, positive \(download\.custom\.labels\)$",
+        ),
         (["train/fine/1.txt"], r"train/fine/1\.txt: label must be one of bad, good; got 'fine'"),
     ],
 )

@@ -147,6 +147,11 @@ SHAPES = {
         {"a1.csv": table(",", rows=ROWS[:2]), "a2.csv": table(",", rows=ROWS[2:]), "b.csv": b"x"}, pattern="a*.csv"
     ),
     "label/*.txt": Shape({f"{label}/{n}.txt": text.encode() for n, (label, text) in enumerate(ROWS)}),
+    "label/*.txt, one of them left out": Shape(
+        {f"{label}/{n}.txt": text.encode() for n, (label, text) in enumerate([*ROWS, ("other", "x")])},
+        labels=Labels([["neg"], ["pos"]], leave_out=True),
+        says="left out 1 of 5 rows, which have other labels: 'other' (1)",
+    ),
     "label.txt": Shape(
         {f"{name}.txt": texts_of(name) for name in ("neg", "pos")},
         rows=PLAIN,

@@ -268,12 +268,17 @@ def find_parts(source: Source) -> tuple[list[Part], Columns]:
     if texts[3] and all(each.parts[-3] in SPLITS for each in texts[3]):
         parts = [Part(each, WHOLE, _said_by_folders(each)) for each in texts[3]]
         return parts, replace(SAID_BY_PLACE, split="split")
-    if texts[2] and all(each.parts[-2] in labels for each in texts[2]):
+    others = sorted({each.parts[-2] for each in texts[2]} - labels.keys())  # folders that are no label
+    if texts[2] and (not others or (source.labels.leave_out and any(each.parts[-2] in labels for each in texts[2]))):
         return [Part(each, WHOLE, {"label": each.parts[-2]}) for each in texts[2]], SAID_BY_PLACE
     of_label = [(each, name) for each in by_depth[1] for name in (each.stem, each.suffix[1:]) if name in labels]
     if of_label:
         return [Part(each, ".txt", {"label": name}) for each, name in of_label], SAID_BY_PLACE
     tables = [each for each in files if kind_of(each) in READERS and each.suffix != ".txt"]
+    if not tables and others:
+        raise InputError(
+            f"{path}: the folders of texts must be among {_some(labels)}; got {_some(others)} (download.custom.labels)"
+        )
     if not tables:
         raise InputError(f"{path}: {LAYOUT}; {_describe(path, files)} (download.custom.path)")
     return _tables(tables, source.columns)
