@@ -195,6 +195,24 @@ def test_what_cannot_be_read_at_all_is_refused_by_its_name(tmp_path: Path) -> No
             find_files(write(tmp_path, name, b""))
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "said"),
+    [
+        ("Süß\n\nÄrger\r\n".encode("windows-1252"), None, "read in the encoding windows-1252 (--encoding)"),
+        ("Süß\n\nÄrger\r\n".encode("utf-16"), None, "read in the encoding utf-16 (--encoding)"),
+        ("Süß\n\nÄrger\r\n".encode("mac-roman"), "mac-roman", ""),
+    ],
+    ids=["windows-1252", "utf-16", "mac-roman"],
+)
+def test_the_encoding_of_lines_is_guessed_unless_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, encoding: str | None, said: str
+) -> None:
+    path = write(tmp_path, "t.txt", content)
+    batches = list(read_texts(Source(path, "text", dialect=Dialect(encoding=encoding, prefix="--"))))
+    assert [text for batch in batches for text in batch["text"].to_pylist()] == ["Süß", "", "Ärger"]
+    assert capsys.readouterr().err == (f"{path}: {said}\n" if said else "")
+
+
 def test_lines_keep_all_but_their_line_ends() -> None:
     rows = list(read_lines("t", io.BytesIO(b" a \r\n\n\tb\x0bc\n")))
     assert [row.text for row in rows] == [" a ", "", "\tb\x0bc"]

@@ -128,6 +128,12 @@ def read_whole(path: Path, dialect: Dialect = GUESSED) -> Iterator[Row]:
         yield Row(str(path), {}, f"is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)")
 
 
+def encoding_of(path: Path, dialect: Dialect, say: Callable[[str], None]) -> str:
+    """Return the encoding of a text file; `say` is called with a message on one that is guessed and not UTF-8."""
+    with open_unpacked(path) as file:
+        return _complete(path, file.read(SAMPLE_BYTES), (), dialect, None, say).encoding or "utf-8"
+
+
 @contextmanager
 def open_unpacked(path: Path, raw: IO[bytes] | None = None) -> Iterator[IO[bytes]]:
     """Open a file, or take it opened, for reading unpacked bytes.

@@ -23,7 +23,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from sentiment.corpora.files import GUESSED, NATURAL, PACKED, READERS, Dialect, kind_of, open_unpacked, read_rows
+from sentiment.corpora.files import (
+    GUESSED,
+    NATURAL,
+    PACKED,
+    READERS,
+    Dialect,
+    encoding_of,
+    kind_of,
+    open_unpacked,
+    read_rows,
+)
 from sentiment.corpora.reviews import SURROGATE, reading_parquet
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
@@ -130,8 +140,18 @@ def gather(
 
 
 def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
-    with open_unpacked(source.path, raw) as file:
-        yield from read_lines(str(source.path), file)
+    encoding = encoding_of(source.path, source.dialect, _say)
+    fault = f"is not {encoding.upper().removesuffix('-SIG')} (--encoding)"
+    # A byte that the encoding does not have becomes a surrogate.
+    with open_unpacked(source.path, raw) as file, io.TextIOWrapper(file, encoding, "surrogateescape", "\n") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.isascii() or not SURROGATE.search(line):
+                    yield Row(None, line.rstrip("\r\n"))
+                else:
+                    yield Row(None, None, f"{source.path}:{number}: {fault}")
+        except UnicodeError as error:
+            raise InputError(f"{source.path}: {fault}: {error}") from error
 
 
 def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
