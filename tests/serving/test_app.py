@@ -154,6 +154,11 @@ def test_a_malformed_body_is_a_clients_error(
     assert set(reply.json()) == {"error"}
 
 
+def test_a_body_in_another_encoding_is_told_what_it_must_be(client: Client) -> None:
+    reply = client.post("/score", data=b'{"text": "gro\xdfartig"}', headers=JSON)
+    assert reply.json() == {"error": "the body must be JSON in UTF-8"}
+
+
 @given(content=st.binary(max_size=100) | st.text('{}[]":,\\textsud80ffNa1', max_size=60).map(str.encode))
 def test_any_body_gets_an_answer_that_is_no_servers_error(client: Client, content: bytes) -> None:
     assert client.post("/score", data=content, headers=JSON).status_code < 500

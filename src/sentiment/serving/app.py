@@ -108,7 +108,8 @@ def create_app(scorer: Scorer, examples: Sequence[Example] = ()) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def report(request: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+        is_unreadable = error.status_code == 400  # FastAPI says only that there was an error
+        return _error(error.status_code, "the body must be JSON in UTF-8" if is_unreadable else str(error.detail))
 
     @app.exception_handler(BusyError)
     async def wait(request: Request, error: BusyError) -> JSONResponse:
