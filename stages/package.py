@@ -41,9 +41,10 @@ def package(params: Params) -> None:
         linear = load_linear(MODEL / LINEAR, config.vocabulary_size, config.classes)
         mixed["linear model"] = f"{len(linear.ngrams):,} n-grams, whose logits are added"
     description, licence = CORPORA[params.download.corpus]
+    directions = "Bidirectional " if config.bidirectional else ""
     card = Card(
         labels=load_labels(MODEL / VOCABULARY_NAME),
-        title=f"{config.cell.upper()} in {network.directions} direction(s), corpus {params.download.corpus}",
+        title=f"{directions}{config.cell.upper()}, corpus {params.download.corpus}",
         network={
             "cell": config.cell,
             "layers": config.layers,

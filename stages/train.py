@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 KEPT_RATE, TUNED_RATE = 0.0, 0.17  # of the word vectors, if train.embedding_rate is null
-SPANS, LONG = 4, 128  # spans of each review if train.spans is null and the median review has so many tokens, unpadded
+SPANS = 4  # of each review if train.spans is null, there are MANY reviews, and the median one has LONG tokens, unpadded
+MANY, LONG = 2_500, 128
 
 
 class Reviews(NamedTuple):
@@ -84,7 +85,8 @@ def train_config(params: Params, training: EncodedReviews) -> TrainConfig:
         is_kept = params.vectors.source != "fetched" and not params.pretrain.enabled
         settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
     if settings["spans"] is None:
-        settings["spans"] = SPANS if int(training.unpadded_lengths.median()) >= LONG else 0
+        is_long = int(training.unpadded_lengths.median()) >= LONG
+        settings["spans"] = SPANS if len(training) >= MANY and is_long else 0
     return TrainConfig(**settings)
 
 

@@ -43,6 +43,7 @@ IGNORED = (
     "resume",
     ".venv",
     "dvc_plots",
+    "check",
     "site",
 )
 
