@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 KEPT_RATE, TUNED_RATE = 0.0, 0.17  # of the word vectors, if train.embedding_rate is null
-SPANS = 4  # of each review if train.spans is null, there are MANY reviews, and the median one has LONG tokens, unpadded
-MANY, LONG = 2_500, 128
+# Spans of each review if train.spans is null, word vectors are kept, and MANY reviews have a median of LONG tokens.
+SPANS, MANY, LONG = 4, 2_500, 128
 
 
 class Reviews(NamedTuple):
@@ -85,8 +85,9 @@ def train_config(params: Params, training: EncodedReviews) -> TrainConfig:
         is_kept = params.vectors.source != "fetched" and not params.pretrain.enabled
         settings["embedding_rate"] = KEPT_RATE if is_kept else TUNED_RATE
     if settings["spans"] is None:
+        is_kept = settings["embedding_rate"] == 0
         is_long = int(training.unpadded_lengths.median()) >= LONG
-        settings["spans"] = SPANS if len(training) >= MANY and is_long else 0
+        settings["spans"] = SPANS if is_kept and is_long and len(training) >= MANY else 0
     return TrainConfig(**settings)
 
 

@@ -12,12 +12,14 @@ from tests.conftest import random_reviews
 PARAMS = read_params(Path(__file__).resolve().parent.parent / "params.yaml")
 
 
-def changed(source: str, is_pretrained: bool, rate: float | None) -> Params:
+def changed(
+    source: str = "trained", is_pretrained: bool = False, rate: float | None = None, spans: int | None = None
+) -> Params:
     return PARAMS.model_copy(
         update={
             "vectors": PARAMS.vectors.model_copy(update={"source": source}),
             "pretrain": PARAMS.pretrain.model_copy(update={"enabled": is_pretrained}),
-            "train": PARAMS.train.model_copy(update={"embedding_rate": rate}),
+            "train": PARAMS.train.model_copy(update={"embedding_rate": rate, "spans": spans}),
         }
     )
 
@@ -35,7 +37,7 @@ def test_vectors_are_tuned_if_they_are_only_fetched_or_pretrained(
     source: str, is_pretrained: bool, expected: float
 ) -> None:
     reviews = random_reviews([10])
-    assert train_config(changed(source, is_pretrained, rate=None), reviews).embedding_rate == expected
+    assert train_config(changed(source, is_pretrained), reviews).embedding_rate == expected
     assert train_config(changed(source, is_pretrained, rate=0.5), reviews).embedding_rate == 0.5
 
 
@@ -46,13 +48,15 @@ def test_vectors_are_tuned_if_they_are_only_fetched_or_pretrained(
 def test_many_long_reviews_are_cut_into_spans_by_default(
     spans: int | None, length: int, reviews: int, expected: int
 ) -> None:
-    params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"spans": spans})})
     lengths = [1, *[length] * (reviews - 2), 1000]
-    assert train_config(params, random_reviews(lengths)).spans == expected
+    assert train_config(changed(spans=spans), random_reviews(lengths)).spans == expected
+
+
+def test_reviews_whose_vectors_are_tuned_are_not_cut_into_spans_by_default() -> None:
+    assert train_config(changed(rate=0.5), random_reviews([200] * MANY)).spans == 0
 
 
 def test_padding_makes_no_review_long() -> None:
     reviews = random_reviews([200] * MANY)
     reviews.tokens.view(MANY, 200)[:, 20:] = PADDING
-    params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"spans": None})})
-    assert train_config(params, reviews).spans == 0
+    assert train_config(changed(), reviews).spans == 0
