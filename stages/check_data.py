@@ -154,7 +154,9 @@ def read_files(
     from sentiment.drift.texts import Labels, read_labelled_texts
 
     labels = None if options.label_column is None else Labels(options.label_column, spellings)
-    dialect = Dialect(options.delimiter, options.encoding, options.quotes, options.header, prefix="--")
+    dialect = Dialect(
+        options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
+    )
     parts: list[Measures] = []
     unscored, problem = 0, ""
     with tqdm(desc="check", unit=" texts", disable=None) as bar:

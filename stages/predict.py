@@ -5,11 +5,11 @@ python -m stages.predict --text "A film to forget." --text "I laughed, and then 
 python -m stages.predict < texts.txt
 
 A FILE is a CSV, TSV, JSON, JSONL or Parquet file with a column of texts (--text-column), or a .txt file with a text a
-line; all but Parquet may be packed (.gz, .zip, .zst). Encoding and delimiter are guessed unless they are given. A
-folder stands for all such files in it, and - for standard input, a text a line. With --output, each row gives a row of
-a .csv, .tsv, .jsonl or .parquet file: its id (--id-column, or else the number of the row), the label, and the
-probability of each label. Without --output, each text gives a line: the probability of the second of two labels, which
-is positive, or of the text's own of more; the label; and the text.
+line or, with --whole-files, of one text; all but Parquet may be packed (.gz, .zip, .zst). Encoding and delimiter are
+guessed unless they are given. A folder stands for all such files in it, and - for standard input, a text a line. With
+--output, each row gives a row of a .csv, .tsv, .jsonl or .parquet file: its id (--id-column, or else the number of the
+row), the label, and the probability of each label. Without --output, each text gives a line: the probability of the
+second of two labels, which is positive, or of the text's own of more; the label; and the text.
 
 A text that is missing or blank and a row that cannot be read get no label and no probability; the last message says how
 many there are. An output file appears once it is whole; a run that was interrupted starts from the beginning.
@@ -122,6 +122,9 @@ def add_reading_options(parser: ArgumentParser) -> None:
         default=True,
         help="whether the first row names the columns; else 1, 2",
     )
+    add(
+        "--whole-files", action="store_true", help="each .txt file is one text, with its path as its id (a text a line)"
+    )
 
 
 def check_reading_options(options: Namespace) -> None:
@@ -166,7 +169,9 @@ def make_sources(paths: list[Path], options: Namespace) -> "list[Source]":
     from sentiment.corpora.files import Dialect
     from sentiment.scoring.tables import Source
 
-    dialect = Dialect(options.delimiter, options.encoding, options.quotes, options.header, prefix="--")
+    dialect = Dialect(
+        options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
+    )
     is_one_of_several = len(paths) + bool(options.texts) > 1
     offsets = [0, *itertools.accumulate(map(size_of, paths))]
     return [

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir
@@ -67,6 +68,14 @@ def test_the_test_split_is_alike(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert unlike(tmp_path / "check") == set()
     assert main([str(tmp_path / "a.jsonl"), *options[:-1], "worse,better"]) == UNLIKE
     assert OTHER_LABEL in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_each_file_may_be_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts, _ = read_split("test")
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text.replace(". ", ".\n"))
+    main([str(tmp_path), "--whole-files"])
+    assert re.search(rf"\| texts +\| {len(texts)} ", capsys.readouterr().out)
 
 
 def test_shuffled_words_show_in_pairs_and_in_no_count_of_words(write: Write, tmp_path: Path) -> None:

@@ -213,6 +213,26 @@ def test_the_encoding_of_lines_is_guessed_unless_it_is_given(
     assert capsys.readouterr().err == (f"{path}: {said}\n" if said else "")
 
 
+def test_a_file_may_be_one_text(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", b"Two\n\nparagraphs.\n")
+    write(tmp_path, "b.txt.gz", gzip.compress("caf\u00e9".encode()))
+    write(tmp_path, "c.txt", b"caf\xe9")
+    write(tmp_path, "d.txt", b"")
+    dialect = Dialect(whole=True, encoding="utf-8", prefix="--")
+    files = find_files(tmp_path)
+    rows = [
+        row
+        for file in files
+        for batch in read_texts(Source(file, "text", dialect=dialect))
+        for row in batch.to_pylist()
+    ]
+    assert [row["id"] for row in rows] == list(map(str, files))
+    assert [row["text"] for row in rows] == ["Two\n\nparagraphs.\n", "caf\u00e9", None, None]
+    assert [row["problem"] is not None for row in rows] == [False, False, True, False]
+    assert rows[2]["problem"].startswith(f"{files[2]}: is not UTF-8: ")
+    assert rows[2]["problem"].endswith("(--encoding)")
+
+
 def test_lines_keep_all_but_their_line_ends() -> None:
     rows = list(read_lines("t", io.BytesIO(b" a \r\n\n\tb\x0bc\n")))
     assert [row.text for row in rows] == [" a ", "", "\tb\x0bc"]

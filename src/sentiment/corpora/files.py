@@ -57,6 +57,7 @@ class Dialect:
     encoding: str | None = None  # as Python names it
     quotes: bool | None = None  # whether double quotes enclose fields
     header: bool = True  # whether the first row names the columns; else they are named 1, 2, ...
+    whole: bool = False  # whether a .txt file is one text; else each of its lines is one
     prefix: str = "download.custom."  # of the names above, as messages call them
 
 
@@ -101,6 +102,9 @@ def read_rows(
     if kind == ".parquet":
         yield from _parquet_rows(path)
         return
+    if kind == ".txt" and dialect.whole:
+        yield from read_whole(path, dialect, raw)
+        return
     with open_unpacked(path) as file:
         sample = file.read(SAMPLE_BYTES)
     known = _complete(path, sample, columns, dialect, NATURAL.get(kind), say)
@@ -118,9 +122,10 @@ def read_rows(
             raise InputError(f"{path}: is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)") from error
 
 
-def read_whole(path: Path, dialect: Dialect = GUESSED) -> Iterator[Row]:
-    """Yield one row, whose text is all of a file."""
-    content = path.read_bytes()
+def read_whole(path: Path, dialect: Dialect = GUESSED, raw: IO[bytes] | None = None) -> Iterator[Row]:
+    """Yield one row, whose text is all of a file; `raw` is as in `read_rows`."""
+    with open_unpacked(path, raw) as file:
+        content = file.read()
     encoding = _with_mark(dialect.encoding) if dialect.encoding else _guess_encoding(content[:SAMPLE_BYTES])
     try:
         yield Row(str(path), {"text": content.decode(encoding)})

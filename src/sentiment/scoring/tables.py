@@ -33,6 +33,7 @@ from sentiment.corpora.files import (
     kind_of,
     open_unpacked,
     read_rows,
+    read_whole,
 )
 from sentiment.corpora.reviews import SURROGATE, reading_parquet
 from sentiment.errors import InputError, abbreviated
@@ -100,8 +101,10 @@ def read_texts(source: Source) -> Iterator[pa.RecordBatch]:
         return
     size = source.path.stat().st_size
     with source.path.open("rb") as raw:
-        rows = _read_lines(source, raw) if kind == ".txt" else _read_table(source, raw)
-        prefix = None if source.id_column is not None and kind != ".txt" else source.prefix
+        is_whole = kind == ".txt" and source.dialect.whole
+        read = _read_file if is_whole else _read_lines if kind == ".txt" else _read_table
+        has_own_ids = is_whole or (kind != ".txt" and source.id_column is not None)
+        rows, prefix = read(source, raw), None if has_own_ids else source.prefix
         yield from gather(rows, prefix, lambda: source.offset + (size if raw.closed else raw.tell()))
 
 
@@ -152,6 +155,12 @@ def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
                     yield Row(None, None, f"{source.path}:{number}: {fault}")
         except UnicodeError as error:
             raise InputError(f"{source.path}: {fault}: {error}") from error
+
+
+def _read_file(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+    (row,) = read_whole(source.path, source.dialect, raw)
+    problem = row.problem and f"{row.where}: {row.problem}"
+    yield Row(str(source.path), str(row.values.get("text", "")) or None, problem)
 
 
 def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
