@@ -1,4 +1,6 @@
+import csv
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,14 @@ def test_a_file_that_holds_no_cases_is_refused(tmp_path: Path, content: str) -> 
         read_cases(path, SENTIMENT)
 
 
+@pytest.fixture
+def usual_limit() -> Iterator[None]:
+    """Limit fields of CSV as Python does, which reading large files of texts changes in the whole process."""
+    before = csv.field_size_limit(1 << 17)
+    yield
+    csv.field_size_limit(before)
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
@@ -46,7 +56,7 @@ def test_a_file_that_holds_no_cases_is_refused(tmp_path: Path, content: str) -> 
         (f'a,positive,"{"x" * 140_000}\n', "field larger than field limit"),
     ],
 )
-def test_a_row_that_is_no_case_is_named(tmp_path: Path, rows: str, found: str) -> None:
+def test_a_row_that_is_no_case_is_named(usual_limit: None, tmp_path: Path, rows: str, found: str) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(f"capability,label,text\n{rows}", encoding="utf-8")
     with pytest.raises(InputError, match=rf"must be CSV with the columns capability, label and text: {found}"):
