@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 
 KEPT_RATE, TUNED_RATE = 0.0, 0.17  # of the word vectors, if train.embedding_rate is null
-# Spans of each review if train.spans is null, word vectors are kept, and MANY reviews have a median of LONG tokens.
-SPANS, MANY, LONG = 4, 2_500, 128
+SPANS, LONG = 4, 128  # spans of each review if train.spans is null, vectors are kept, and the median review is so long
 
 
 class Reviews(NamedTuple):
@@ -87,7 +86,7 @@ def train_config(params: Params, training: EncodedReviews) -> TrainConfig:
     if settings["spans"] is None:
         is_kept = settings["embedding_rate"] == 0
         is_long = int(training.unpadded_lengths.median()) >= LONG
-        settings["spans"] = SPANS if is_kept and is_long and len(training) >= MANY else 0
+        settings["spans"] = SPANS if is_kept and is_long else 0
     return TrainConfig(**settings)
 
 
