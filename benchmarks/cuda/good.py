@@ -176,12 +176,12 @@ def classify(
         validation.labels.numpy(), scores(model, validation, device).numpy(), linear.chosen.held_out.numpy()
     )
     record("chosen", {"classifier": chosen, "epoch": best.number, **calibration._asdict()})
-    record("17,500 labels", accuracies(model, linear.chosen, calibration, data, device))
+    record("accuracies", accuracies(model, linear.chosen, calibration, data, device))
     model = copy.deepcopy(start)
     Trainer(model, all_labelled, classifier_training(epochs, CLASSIFIERS[chosen]), device).refit(
         best.number, lambda epoch: None
     )
-    record("25,000 labels", accuracies(model, linear.refitted, calibration, data, device))
+    record("accuracies after the refit", accuracies(model, linear.refitted, calibration, data, device))
 
 
 def accuracies(
