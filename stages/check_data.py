@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from sentiment.errors import InputError
 from stages.paths import CORPUS, ENCODED, PACKAGE, SPLITS, VOCABULARY
-from stages.predict import add_reading_options, check_reading_options
+from stages.predict import add_reading_options, check_reading_options, dialect_of
 from stages.run import one_line_errors
 
 if TYPE_CHECKING:
@@ -148,15 +148,12 @@ def read_files(
     import numpy as np
     from tqdm import tqdm
 
-    from sentiment.corpora.files import Dialect
     from sentiment.corpora.splitting import key_of
     from sentiment.drift.measures import join_measures, measure
     from sentiment.drift.texts import Labels, read_labelled_texts
 
     labels = None if options.label_column is None else Labels(options.label_column, spellings)
-    dialect = Dialect(
-        options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
-    )
+    dialect = dialect_of(options)
     parts: list[Measures] = []
     unscored, problem = 0, ""
     with tqdm(desc="check", unit=" texts", disable=None) as bar:

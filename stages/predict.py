@@ -39,6 +39,7 @@ from stages.run import one_line_errors
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sentiment.corpora.files import Dialect
     from sentiment.scoring.scorer import Scorer
     from sentiment.scoring.tables import Row, Source
 
@@ -135,6 +136,15 @@ def check_reading_options(options: Namespace) -> None:
         raise InputError(f"--encoding must be one that Python knows, such as windows-1252; got {options.encoding}")
 
 
+def dialect_of(options: Namespace) -> "Dialect":
+    """Return what these options say of how files are written."""
+    from sentiment.corpora.files import Dialect
+
+    return Dialect(
+        options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
+    )
+
+
 def is_encoding(name: str) -> bool:
     """Return whether Python knows an encoding."""
     try:
@@ -166,12 +176,9 @@ def size_of(path: Path) -> int:
 
 def make_sources(paths: list[Path], options: Namespace) -> "list[Source]":
     """Return the files with all that reading them takes."""
-    from sentiment.corpora.files import Dialect
     from sentiment.scoring.tables import Source
 
-    dialect = Dialect(
-        options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
-    )
+    dialect = dialect_of(options)
     is_one_of_several = len(paths) + bool(options.texts) > 1
     offsets = [0, *itertools.accumulate(map(size_of, paths))]
     return [
