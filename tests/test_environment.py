@@ -246,12 +246,53 @@ def test_experiments_without_a_commit_are_told_what_is_missing(built: Path) -> N
     )
 
 
-def test_the_image_copies_what_exists_and_builds_with_make() -> None:
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    for line in re.findall(r"^COPY --chown=user (.+) \./?$", text, re.MULTILINE):
-        assert all((ROOT / name).exists() for name in line.split())
-    assert MARKER in text
-    assert "USER user" in text[: text.index("COPY")], "nothing is copied or run as root"
+def copy_all(context: Path, image: Path) -> None:
+    """Copy what Docker's `COPY . .` does: all but what .dockerignore names."""
+    ignored = (context / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        paths = {name: Path(folder, name).relative_to(context).as_posix() for name in names}
+        return [name for name, path in paths.items() if path in ignored or f"**/{name}" in ignored]
+
+    shutil.copytree(context, image, ignore=left_out, dirs_exist_ok=True)
+
+
+def test_the_steps_of_the_image_in_an_empty_folder(made: Path, tmp_path: Path) -> None:
+    """All that Dockerfile does as a user, with one small requirement, in a project that git does not know."""
+    context, image = tmp_path / "context", tmp_path / "image"
+    image.mkdir()
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0")[:-1]:
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, context / name)
+    (context / "requirements.txt").write_text(f"tiny @ {next(made.glob('*.whl')).as_uri()}\n", encoding="utf-8")
+    (context / ".venv" / "bin").mkdir(parents=True)
+    (context / ".venv" / "bin" / "python").write_text("that of another machine", encoding="utf-8")
+    (context / "stages" / "__pycache__").mkdir()
+
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    first, *steps = re.findall(r"^(USER|COPY|RUN) (.+)$", text[text.index("\nUSER") :], re.MULTILINE)
+    assert first == ("USER", "user"), "nothing is copied by root"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PIP_NO_INDEX": "1"}
+    for instruction, arguments in steps:
+        if instruction == "RUN":
+            subprocess.run(["bash", "-o", "pipefail", "-c", arguments], cwd=image, env=environment, check=True)
+        elif arguments == "--chown=user . .":
+            copy_all(context, image)
+        else:
+            for name in arguments.removeprefix("--chown=user ").removesuffix(" ./").split():
+                shutil.copy(context / name, image)
+
+    assert works(image)
+    assert not (image / "stages" / "__pycache__").exists()
+    assert "up to date" in make(image, python="python3")
+    shutil.rmtree(image / "decoys")
+    for command, printed in (("log --format=%s", "Start\n"), ("status --short", "")):
+        done = subprocess.run(["git", *command.split()], cwd=image, capture_output=True, text=True, check=True)
+        assert done.stdout == printed
+
+
+def test_the_image_leaves_out_what_git_ignores() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines():
         if line.startswith("/") and line != "/build":
