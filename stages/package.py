@@ -65,6 +65,7 @@ def package(params: Params) -> None:
             validation=prepared["validation_reviews"],
             test=prepared["test_reviews"],
             known=prepared["tokens_in_vocabulary"],
+            refit=params.train.refit,
         ),
         words=prepared["vocabulary"],
         test=metrics["test"],

@@ -21,7 +21,18 @@ CARD = Card(
     title="LSTM & <GRU>",
     labels=("negative", "positive"),
     network={"cell": "lstm", "layers": 1},
-    data=Data("Reviews.", "none.", "en", train=1140, labels=1000, unsup=250, validation=485, test=625, known=0.985),
+    data=Data(
+        description="Reviews.",
+        licence="none.",
+        language="en",
+        train=1140,
+        labels=1000,
+        unsup=250,
+        validation=485,
+        test=625,
+        known=0.985,
+        refit=False,
+    ),
     words=12_345,
     test=TEST,
     of_labels=[],
@@ -37,6 +48,7 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
     for line in (
         "| layers | 1 |",
         "| train | 1,140, 1,000 with labels | fits the network and the vocabulary |",
+        "| validation | 485 | picks the epoch, and calibrates probabilities |",
         "| accuracy | 90.00 %, 95 % interval 85.00 % to 95.00 % | 60.00 % |",
         "| negation | 20 | 60.00 % | 50.00 % |",
         "| 25.7 | 63 | 98.41 % |",
@@ -49,6 +61,12 @@ def test_a_card_of_a_model_with_a_linear_part(tmp_path: Path) -> None:
     write_card(tmp_path / "README.md", CARD._replace(network={"cell": "lstm", "linear model": "9 n-grams"}))
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "to 95.00 % | 60.00 % |\n| of the network alone | 71.00 % | |\n| written test" in text
+
+
+def test_a_card_of_a_network_that_was_trained_on_validation_too(tmp_path: Path) -> None:
+    write_card(tmp_path / "README.md", CARD._replace(data=CARD.data._replace(refit=True)))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "calibrates probabilities; then fits the network together with train |\n" in text
 
 
 def test_a_card_of_another_language(tmp_path: Path) -> None:
