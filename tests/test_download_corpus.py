@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiment.corpora.reviews import COLUMNS, read_corpus
 from sentiment.download import fetch
 from sentiment.errors import InputError
 from stages.download_corpus import download_corpus
@@ -57,14 +58,16 @@ def fetching(url: str, content: bytes, name: str = "mine.csv") -> Params:
 def test_the_name_at_the_end_of_the_url_says_what_the_file_holds(
     content: bytes, name: str, pack: Callable[[bytes], bytes]
 ) -> None:
+    without_ids = [column for column in COLUMNS if column != "id"]
     download_corpus(reading(path="../mine.csv"))
-    from_path = CORPUS.read_bytes()
+    from_path = read_corpus(CORPUS, without_ids)
     CORPUS.unlink()
     packed = pack(content)
     with serving(lambda start: [part_of(packed, start), packed[start:]]) as server:
         for _ in range(2):
             download_corpus(fetching(server.url, packed, name))
-            assert CORPUS.read_bytes() == from_path
+            assert read_corpus(CORPUS, without_ids) == from_path
+            assert read_corpus(CORPUS, ["id"])["id"][0] == f"{name}:2"
         assert server.starts == [0]  # the second run finds the file
 
 

@@ -221,20 +221,33 @@ def test_several_columns_may_have_no_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "lines"),
     [
-        ("a.csv", b"\ntext,label,split\r\n\r\nfine,good,train\n  \n,,\nso so,bad,test\n\n\n"),
+        ("a.csv", b"\ntext,label,split\r\n\r\nfine,good,train\n  \n,,\nso so,bad,test\n\n\n", (4, 7)),
         (
             "a.jsonl",
             b'\n{"text": "fine", "label": "good", "split": "train"}\n \r\n'
             b'{"text": "so so", "label": "bad", "split": "test"}\n\n',
+            (2, 4),
         ),
     ],
 )
-def test_blank_lines_are_skipped(tmp_path: Path, name: str, content: bytes) -> None:
+def test_blank_lines_are_skipped(tmp_path: Path, name: str, content: bytes, lines: tuple[int, int]) -> None:
     (tmp_path / name).write_bytes(content)
     reviews = read(tmp_path / name, Columns("text", "label", "split", None))
-    assert [(review.id, review.text) for review in reviews] == [("00000000", "fine"), ("00000001", "so so")]
+    assert [(review.id, review.text) for review in reviews] == [
+        (f"{name}:{lines[0]}", "fine"),
+        (f"{name}:{lines[1]}", "so so"),
+    ]
+
+
+def test_an_id_is_a_place_below_the_path_that_was_given(tmp_path: Path) -> None:
+    for name in ("train/good/1.txt", "train/bad/\udcff.txt", "test/good/1.txt", "test/bad/1.txt"):
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name.encode(errors="replace").decode())
+    ids = [review.id for review in read(tmp_path / "own")]
+    assert ids == ["own/test/bad/1.txt", "own/test/good/1.txt", "own/train/bad/\ufffd.txt", "own/train/good/1.txt"]
 
 
 def test_a_blank_line_inside_a_quoted_text_is_part_of_it(tmp_path: Path) -> None:

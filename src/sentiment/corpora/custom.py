@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
-from sentiment.corpora.reviews import SENTIMENT, SPLITS, Review, check_review
+from sentiment.corpora.reviews import SENTIMENT, SPLITS, SURROGATE, Review, check_review
 from sentiment.corpora.splitting import hold_out, key_of, report_share
 from sentiment.errors import InputError, abbreviated
 
@@ -85,6 +85,8 @@ class Part(NamedTuple):
 def read_custom(source: Source, test_share: float, seed: int) -> Iterator[Review]:
     """Yield the reviews of the user's files in their order; print what is guessed, drawn and left out.
 
+    A review's id is its file, without the folders above `source.path`, and its line or row in it: `reviews.csv:138`.
+
     If neither a column nor the place of a file gives the split, `splitting.hold_out` draws `test_share` of the reviews
     for test, using `seed`; the files are then read twice.
 
@@ -136,6 +138,7 @@ def _draw_test(source: Source, parts: list[Part], share: float, seed: int) -> np
 def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) -> Iterator[Review]:
     """Yield the reviews of all files, and say what was left out."""
     numbers = source.labels.numbers
+    above = f"{Path(source.path).parent}/"
     others: Counter[str] = Counter()
     unusable = read = kept = 0
     first_error = ""
@@ -143,7 +146,7 @@ def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) ->
         for row in _rows(part, source, say):
             read += 1
             try:
-                review = _review(kept, row, source.columns, numbers, source.labels.leave_out)
+                review = _review(row, above, source.columns, numbers, source.labels.leave_out)
                 if source.drop_unusable and isinstance(review, Review):
                     check_review(review)  # else `write_corpus` does
             except InputError as error:
@@ -180,8 +183,8 @@ def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Ro
     yield from rows
 
 
-def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], leave_out: bool) -> Review | str:
-    """Return the review in a row, or its label where that is one to leave out."""
+def _review(row: Row, above: str, columns: Columns, numbers: dict[str, int], leave_out: bool) -> Review | str:
+    """Return the review in a row, whose id leaves out the folder `above`, or its label where that is to be left out."""
     where = row.where
     if row.problem is not None:
         raise InputError(f"{where}: {row.problem}")
@@ -206,7 +209,7 @@ def _review(number: int, row: Row, columns: Columns, numbers: dict[str, int], le
             "(download.custom.labels)"
         )
     return Review(
-        id=f"{number:08d}",
+        id=SURROGATE.sub("\ufffd", where.removeprefix(above)),  # names of files may be in another encoding
         split="train" if columns.split is None else str(split),
         label=value,
         rating=None,

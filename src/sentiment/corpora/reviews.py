@@ -55,7 +55,7 @@ def write_corpus(path: Path, reviews: Iterable[Review], labels: Sequence[str] = 
 
     Raises InputError for an unknown split, a missing or unexpected label, a text of only white space, half a surrogate
     pair in a text or group, and a train or test split without reviews of each label. Ids are not checked: every source
-    makes its own from numbers, and a set of ten million ids takes a gigabyte.
+    makes its own from numbers or places, and a set of ten million ids takes a gigabyte.
     """
     counts: Counter[tuple[str, int | None]] = Counter()
     # without names where they are SENTIMENT, as in the files of versions that knew no others
