@@ -16,19 +16,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(BIN)/.run  ## Run the pipeline on the embedded corpus (or what params.yaml says), print metrics and plots
+run: $(BIN)/.run  ## Run the pipeline on generated reviews (or what params.yaml says), print metrics and plots
 	@$(BIN)/python -m stages.repair
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) repro
 	@$(MAKE) --no-print-directory show
 
-imdb: $(BIN)/.run  ## The same on IMDb, 84 MB to fetch; SET="-S key=value ..." changes more parameters
+imdb: $(BIN)/.run  ## Run it on IMDb, 84 MB to fetch; SET="-S key=value ..." changes more parameters
 	@$(BIN)/python -m stages.repair
 	@$(HAS_COMMIT)
 	@TIMEFORMAT='pipeline: %0lR'; time $(DVC) exp run -S download.corpus=imdb -S train.portable=false $(BEST) $(SET)
 	@$(MAKE) --no-print-directory show
 
 best: BEST := -S train.refit=true
-best: imdb  ## The same, then trained once more on all labelled reviews: twice the time
+best: imdb  ## Run it on IMDb, then train once more on all labelled reviews: twice the time
 
 SEEDS ?= 1 2 3
 ladder: $(BIN)/.run  ## Train what experiments/ladder.yaml lists, with each of SEEDS="1 2 3", and draw it side by side

@@ -1,4 +1,4 @@
-"""Check that the pipeline, just run on the embedded corpus, gave what the committed `dvc.lock` says.
+"""Check that the pipeline, just run on the generated reviews, gave what the committed `dvc.lock` says.
 
 On x86-64 all must be the same bytes, since `train.portable` is set. Elsewhere corpus and tensors must be, and
 what comes of floating-point sums (weights, probabilities, figures) may differ; then the figures must be close.

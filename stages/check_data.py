@@ -64,20 +64,21 @@ def parse(arguments: list[str]) -> Namespace:
     """Parse the command line."""
     parser = ArgumentParser(
         prog="python -m stages.check_data",
-        description="Compare texts with those that the model was trained on.",
+        description="Compare texts with those that the model was trained on. "
+        "The exit status is 0 if they are alike, 3 if not, and 1 after a mistake.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="a file or folder with texts")
-    add("--label-column", metavar="NAME", help="the column of labels (labels are not compared)")
-    add("--labels", metavar="A,B", help="how the file spells the model's labels, in order (as the model does)")
-    add("--output", type=Path, metavar="FOLDER", help="the folder to write (the table is only printed)")
-    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (%(default)s)")
+    add("--label-column", metavar="NAME", help="the column of labels (default: labels are not compared)")
+    add("--labels", metavar="A,B", help="how the file spells the model's labels, in order (default: as the model does)")
+    add("--output", type=Path, metavar="FOLDER", help="the folder to write (default: the table is only printed)")
+    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (default: %(default)s)")
     add(
         "--reference",
         choices=["validation", "test"],
         default="validation",
-        help="the split to compare with; test for a model of make best, which has seen validation (%(default)s)",
+        help="the split to compare with; test for a model of make best, which knows validation (default: %(default)s)",
     )
     add_reading_options(parser)
     options = parser.parse_args(arguments)

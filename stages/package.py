@@ -65,7 +65,7 @@ def package(params: Params) -> None:
             validation=prepared["validation_reviews"],
             test=prepared["test_reviews"],
             known=prepared["tokens_in_vocabulary"],
-            refit=params.train.refit,
+            uses=uses_of(params),
         ),
         words=prepared["vocabulary"],
         test=metrics["test"],
@@ -77,6 +77,22 @@ def package(params: Params) -> None:
         shutil.copytree(MODEL, folder)
         write_card(folder / CARD_NAME, card)
     print(f"{PACKAGE}: the model and its card")
+
+
+def uses_of(params: Params) -> dict[str, list[str]]:
+    """Return what the texts of each part were used for, but for those of test."""
+    read = {"word vectors": params.vectors.source != "fetched", "language models": params.pretrain.enabled}
+    of_text = [name for name, is_trained in read.items() if is_trained]  # labels are not read
+    has_term = params.train.virtual > 0 or params.train.entropy > 0
+    return {
+        "train": ["vocabulary", *of_text, "network"],
+        "unsup": [*of_text, *(["network"] if has_term else [])],
+        "validation": [
+            "choice of the epoch",
+            "calibration",
+            *(["network, trained once more"] if params.train.refit else []),
+        ],
+    }
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

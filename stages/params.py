@@ -88,7 +88,7 @@ class Section(BaseModel):
 
 
 class Sample(Section):
-    """Parameters of the embedded corpus."""
+    """Parameters of the generated reviews."""
 
     seed: Natural
     reviews: Annotated[int, Field(ge=100, le=100_000)]

@@ -82,20 +82,36 @@ def parse(arguments: list[str]) -> Namespace:
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILE", help="a file or folder with texts, or - for standard input")
     add("--text", action="append", default=[], dest="texts", metavar="TEXT", help="a text; may be given several times")
-    add("--id-column", metavar="NAME", help="the column of ids (the id is the number of the row)")
-    add("--output", type=Path, metavar="FILE", help="the file to write: .csv, .tsv, .jsonl or .parquet (print lines)")
-    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (%(default)s)")
-    add("--threshold", type=float, default=0.5, metavar="P", help="probability above which a text is positive (0.5)")
-    add("--top", type=int, default=0, metavar="K", help="how many of the words that weighed most to add (0)")
+    add("--id-column", metavar="NAME", help="the column of ids (default: the number of the row is the id)")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the file to write: .csv, .tsv, .jsonl or .parquet (default: lines are printed)",
+    )
+    add("--model", type=Path, default=PACKAGE, metavar="FOLDER", help="the model's folder (default: %(default)s)")
+    add(
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="of two labels, the probability above which a text has the second (default: 0.5)",
+    )
+    add("--top", type=int, default=0, metavar="K", help="how many of the words that weighed most to add (default: 0)")
     add_reading_options(parser)
     add(
         "--precision",
         choices=["float32", "bfloat16"],
         default="float32",
-        help="of matrix products; bfloat16: faster where the processor has it, a little less exact (%(default)s)",
+        help="of matrix products; bfloat16: faster where the processor has it, less exact (default: %(default)s)",
     )
-    add("--engine", choices=["local", "ray"], default="local", help="ray: in many processes or machines (%(default)s)")
-    add("--workers", type=int, metavar="N", help="how many processes for --engine ray (one for each core)")
+    add(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="ray: in many processes or machines (default: %(default)s)",
+    )
+    add("--workers", type=int, metavar="N", help="how many processes for --engine ray (default: one for each core)")
     options = parser.parse_args(arguments)
     options.texts = ["--" if text == [] else text for text in options.texts]  # for `--text=--` in Python before 3.13
     if not 0 <= options.threshold <= 1:
@@ -113,18 +129,28 @@ def parse(arguments: list[str]) -> Namespace:
 def add_reading_options(parser: ArgumentParser) -> None:
     """Add the options that say how files of texts are written, which other commands have too."""
     add = parser.add_argument
-    add("--text-column", default="text", metavar="NAME", help="the column of texts (%(default)s)")
-    add("--delimiter", metavar="CHARACTER", help="the character between two fields of a CSV file (guessed)")
-    add("--encoding", metavar="NAME", help="the encoding of text files, such as utf-8 or windows-1252 (guessed)")
-    add("--quotes", action=BooleanOptionalAction, help="whether double quotes enclose fields of a CSV file (guessed)")
+    add("--text-column", default="text", metavar="NAME", help="the column of texts (default: %(default)s)")
+    add("--delimiter", metavar="CHARACTER", help="the character between two fields of a CSV file (default: guessed)")
+    add(
+        "--encoding",
+        metavar="NAME",
+        help="the encoding of text files, such as utf-8 or windows-1252 (default: guessed)",
+    )
+    add(
+        "--quotes",
+        action=BooleanOptionalAction,
+        help="whether double quotes enclose fields of a CSV file (default: guessed)",
+    )
     add(
         "--header",
         action=BooleanOptionalAction,
         default=True,
-        help="whether the first row names the columns; else 1, 2",
+        help="whether the first row names the columns, which are else called 1, 2, ... (default: it does)",
     )
     add(
-        "--whole-files", action="store_true", help="each .txt file is one text, with its path as its id (a text a line)"
+        "--whole-files",
+        action="store_true",
+        help="each .txt file is one text, with its path as its id (default: each line is one)",
     )
 
 

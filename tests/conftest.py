@@ -54,7 +54,7 @@ def combinations(first: Sequence[object], second: Sequence[object]) -> list[pyte
 
 
 def imdb_members(count: int = 60) -> dict[str, bytes]:
-    """Return the members of an archive in the published layout of IMDb, with reviews of the embedded corpus."""
+    """Return the members of an archive in the published layout of IMDb, with generated reviews."""
     members: dict[str, bytes] = {"README": b"not a review", "imdb.vocab": b"the\n"}
     numbers: dict[str, int] = {}
     for review in generate_reviews(count, seed=3):
@@ -93,7 +93,7 @@ def write_own_csv(path: Path, count: int = 60) -> Path:
 
 
 def write_glove(path: Path, dimension: int = 100) -> Path:
-    """Write random vectors of most of the embedded corpus's words, in GloVe's text format."""
+    """Write random vectors of most words of the generated reviews, in GloVe's text format."""
     random = np.random.default_rng(6)
     texts = " ".join(review.text for review in generate_reviews(500, seed=4)).lower()
     words = sorted(set(re.findall(r"[a-z]+|[.,]", texts)))

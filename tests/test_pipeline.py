@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def sample(small_run: Clone, tmp_path: Path) -> Clone:
-    """A clone in which the pipeline has run once on a small embedded corpus."""
+    """A clone in which the pipeline has run once on a few generated reviews."""
     return small_run.copy_to(tmp_path / "sample")
 
 

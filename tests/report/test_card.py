@@ -31,7 +31,7 @@ CARD = Card(
         validation=485,
         test=625,
         known=0.985,
-        refit=False,
+        uses={"train": ["vocabulary", "network"], "unsup": [], "validation": ["calibration"]},
     ),
     words=12_345,
     test=TEST,
@@ -47,8 +47,9 @@ def test_a_card_states_the_figures_it_is_given(tmp_path: Path) -> None:
     assert lines[0] == "# LSTM & <GRU>"
     for line in (
         "| layers | 1 |",
-        "| train | 1,140, 1,000 with labels | fits the network and the vocabulary |",
-        "| validation | 485 | picks the epoch, and calibrates probabilities |",
+        "| train | 1,140, 1,000 with labels | vocabulary, network |",
+        "| unsup | 250, without labels | none |",
+        "| validation | 485 | calibration |",
         "| accuracy | 90.00 %, 95 % interval 85.00 % to 95.00 % | 60.00 % |",
         "| negation | 20 | 60.00 % | 50.00 % |",
         "| 25.7 | 63 | 98.41 % |",
@@ -61,12 +62,6 @@ def test_a_card_of_a_model_with_a_linear_part(tmp_path: Path) -> None:
     write_card(tmp_path / "README.md", CARD._replace(network={"cell": "lstm", "linear model": "9 n-grams"}))
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "to 95.00 % | 60.00 % |\n| of the network alone | 71.00 % | |\n| written test" in text
-
-
-def test_a_card_of_a_network_that_was_trained_on_validation_too(tmp_path: Path) -> None:
-    write_card(tmp_path / "README.md", CARD._replace(data=CARD.data._replace(refit=True)))
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "calibrates probabilities; then fits the network together with train |\n" in text
 
 
 def test_a_card_of_another_language(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Generate the embedded corpus: short film reviews from a small grammar.
+"""Generate short film reviews from a small grammar.
 
 The corpus is designed so that a bag of words is not enough. Only one sentence, the reviewer's own verdict, decides the
 label. The verdict may be negated far from its adjective ("At no point did the plot strike me as dull.") or contain a

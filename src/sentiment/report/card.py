@@ -23,7 +23,7 @@ class Data(NamedTuple):
     validation: int
     test: int
     known: float  # share of the words in the training texts that are in the vocabulary
-    refit: bool  # whether the network was trained once more, on train and validation together
+    uses: Mapping[str, Sequence[str]]  # what train, unsup and validation were used for
 
 
 class Card(NamedTuple):
