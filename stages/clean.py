@@ -26,7 +26,7 @@ OUTPUTS = {
     "curves/plots/metrics/validation": ["accuracy.tsv", "loss.tsv"],
     "evaluation": [
         *("accuracy_by_length.csv", "behaviour.csv", "calibration.csv", "gradient.csv"),
-        *("precision_recall.csv", "predictions.csv", "roc.csv"),
+        *("labels.csv", "precision_recall.csv", "predictions.csv", "roc.csv"),
     ],
     "classifier": ["README.md", "linear.safetensors", "model.json", "vocabulary.json", "weights.safetensors"],
     "metrics/pushed": [

@@ -43,6 +43,12 @@ def test_the_outputs_are_those_in_dvc_yaml() -> None:
     assert folders == {"network", "model", "curves", "evaluation", "classifier"}
 
 
+def test_the_table_by_label_which_only_more_than_two_labels_have_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, "evaluation/labels.csv")
+    assert clean(tmp_path) == []
+    assert files(tmp_path) == set()
+
+
 @pytest.mark.slow
 def test_all_files_of_a_run_are_removed(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
