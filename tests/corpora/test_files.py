@@ -234,6 +234,14 @@ def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
         find_parts(source)
 
 
+def test_what_is_said_of_a_file_whose_name_is_not_utf_8_can_be_printed(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.csv"
+    path.write_bytes(table(";"))
+    said: list[str] = []
+    list(read_rows(path, ["text", "label"], say=said.append))
+    assert said == [f"{tmp_path}/caf\ufffd.csv: read with semicolons between fields (download.custom.delimiter)"]
+
+
 def test_what_is_given_is_neither_guessed_nor_said(tmp_path: Path) -> None:
     put(tmp_path, {"a.csv": table(";").decode().encode("cp1252")})
     said: list[str] = []

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,6 +232,20 @@ def test_a_file_may_be_one_text(tmp_path: Path) -> None:
     assert [row["problem"] is not None for row in rows] == [False, False, True, False]
     assert rows[2]["problem"].startswith(f"{files[2]}: is not UTF-8: ")
     assert rows[2]["problem"].endswith("(--encoding)")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV.gz", "t.jsonl", "t.txt"])
+def test_the_name_of_a_file_may_be_in_another_encoding_than_utf_8(tmp_path: Path, name: str) -> None:
+    content = b"good\n" if name == "t.txt" else FILES[name](ROWS[:1])
+    path = write(tmp_path, os.fsdecode(f"caf\u00e9-{name}".encode("latin-1")), content)
+    (batch,) = read_texts(Source(path, "body", prefix=f"{path}:"))
+    assert batch["id"].to_pylist() == [f"{tmp_path}/caf\ufffd-{name}:1"]
+
+
+def test_a_problem_may_be_in_a_file_whose_name_is_in_another_encoding(tmp_path: Path) -> None:
+    path = write(tmp_path, os.fsdecode(b"caf\xe9.jsonl"), b'{"body": 5}\n')
+    (batch,) = read_texts(Source(path, "body"))
+    assert batch["problem"].to_pylist() == [f"{tmp_path}/caf\ufffd.jsonl:1: the text must be a string; got 5"]
 
 
 def test_lines_keep_all_but_their_line_ends() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
-from sentiment.corpora.reviews import SENTIMENT, SPLITS, SURROGATE, Review, check_review
+from sentiment.corpora.reviews import SENTIMENT, SPLITS, Review, check_review, without_surrogates
 from sentiment.corpora.splitting import hold_out, key_of, report_share
 from sentiment.errors import InputError, abbreviated
 
@@ -209,7 +209,7 @@ def _review(row: Row, above: str, columns: Columns, numbers: dict[str, int], lea
             "(download.custom.labels)"
         )
     return Review(
-        id=SURROGATE.sub("\ufffd", where.removeprefix(above)),  # names of files may be in another encoding
+        id=without_surrogates(where.removeprefix(above)),
         split="train" if columns.split is None else str(split),
         label=value,
         rating=None,

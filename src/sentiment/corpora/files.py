@@ -21,7 +21,7 @@ from typing import IO, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiment.corpora.reviews import reading_parquet
+from sentiment.corpora.reviews import reading_parquet, without_surrogates
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import first_repeated, parse_json
 
@@ -196,7 +196,7 @@ def _complete(
             if not quotes:
                 said.append(f"without quotes around fields ({dialect.prefix}quotes)")
     if said:
-        say(f"{path}: read {', '.join(said)}")
+        say(f"{without_surrogates(str(path))}: read {', '.join(said)}")
     return Dialect(delimiter, encoding, quotes, dialect.header)
 
 

@@ -141,6 +141,11 @@ def reading_parquet(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path}: is not {what}: {error}") from error
 
 
+def without_surrogates(name: str) -> str:
+    """Return a file's name with U+FFFD for each byte that is not UTF-8, which Python reads as half a surrogate pair."""
+    return SURROGATE.sub("\ufffd", name)
+
+
 def check_review(review: Review) -> None:
     """Raise InputError for an unknown split, a missing or unexpected label, and a text that is none."""
     if review.split not in SPLITS:

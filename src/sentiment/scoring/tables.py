@@ -35,7 +35,7 @@ from sentiment.corpora.files import (
     read_rows,
     read_whole,
 )
-from sentiment.corpora.reviews import SURROGATE, reading_parquet
+from sentiment.corpora.reviews import SURROGATE, reading_parquet, without_surrogates
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import atomic_output
 
@@ -132,8 +132,9 @@ def gather(
         return pa.record_batch([ids, texts, problems, [tell()] * len(gathered)], TEXTS)
 
     for number, row in enumerate(rows, start=1):
-        own = None if row.id is None else SURROGATE.sub("\ufffd", row.id)
-        gathered.append((own if prefix is None else f"{prefix}{number}", row.text, row.problem))
+        key = row.id if prefix is None else f"{prefix}{number}"
+        key, problem = (each and without_surrogates(each) for each in (key, row.problem))
+        gathered.append((key, row.text, problem))
         characters += len(row.text or "")
         if len(gathered) == ROWS or characters > CHARACTERS:
             yield batch()
