@@ -8,8 +8,9 @@ A FILE is a CSV, TSV, JSON, JSONL or Parquet file with a column of texts (--text
 line or, with --whole-files, of one text; all but Parquet may be packed (.gz, .zip, .zst). Encoding and delimiter are
 guessed unless they are given. A folder stands for all such files in it, and - for standard input, a text a line. With
 --output, each row gives a row of a .csv, .tsv, .jsonl or .parquet file: its id (--id-column, or else the number of the
-row), the label, and the probability of each label. Without --output, each text gives a line: the probability of the
-second of two labels, which is positive, or of the text's own of more; the label; and the text.
+row), the label, and the probability of each label. Without --output, each text gives a line: a probability, the text's
+label, and the text. Of two labels, the probability is that of the second, which is positive; of more, that of the
+text's label.
 
 A text that is missing or blank and a row that cannot be read get no label and no probability; the last message says how
 many there are. An output file appears once it is whole; a run that was interrupted starts from the beginning.

@@ -88,6 +88,13 @@ def test_eight_bits_cost_little(exported: Path) -> None:
     assert small == pytest.approx(exact, abs=0.05)
 
 
+def test_the_script_gives_a_blank_text_no_score_as_predict_does(exported: Path) -> None:
+    command = [sys.executable, str(exported / "score.py"), "<br /> <BR>", "\u00a0", "good"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[:2] == ["-       -"] * 2
+    assert lines[2].endswith("  good")
+
+
 def test_the_script_needs_neither_torch_nor_the_library(exported: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, str(exported / "score.py")]
     arguments = subprocess.run([*command, "good", "bad"], capture_output=True, text=True, check=True)

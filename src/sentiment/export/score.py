@@ -4,9 +4,9 @@
     python score.py "A film to forget." "I laughed, and then I cried."
     python score.py < texts.txt
 
-Prints a line for each text: the probability of the second of two labels, which is positive, or of its own of more; its
-label; and the text. A blank text has neither.
-Give --model model.int8.onnx for the smaller model.
+Prints a line for each text: a probability, the text's label, and the text. Of two labels, the probability is that of
+the second, which is positive; of more, that of the text's label. A text of only white space and HTML line breaks has
+neither. Give --model model.int8.onnx for the smaller model.
 """
 
 import argparse
@@ -98,7 +98,8 @@ def main(arguments: Sequence[str]) -> Iterator[str]:
     for text, probabilities in zip(texts, scorer(texts), strict=True):
         label = int(probabilities.argmax())
         shown = probabilities[1 if len(scorer.labels) == 2 else label]
-        yield f"{shown:.4f}  {scorer.labels[label]}  {text}" if text.strip() else "-       -"
+        is_blank = not BREAKS.sub("", text).strip()
+        yield "-       -" if is_blank else f"{shown:.4f}  {scorer.labels[label]}  {text}"
 
 
 if __name__ == "__main__":
