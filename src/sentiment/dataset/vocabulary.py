@@ -16,7 +16,7 @@ import torch
 from torchtext.vocab import Vocab
 
 from sentiment.corpora.reviews import SENTIMENT, SURROGATE
-from sentiment.dataset.encoded import EncodedReviews
+from sentiment.dataset.encoded import PADDING, EncodedReviews
 from sentiment.dataset.labels import KEYS, OPTIONAL_KEYS
 from sentiment.errors import InputError, abbreviated
 from sentiment.storage.outputs import read_json, read_settings, write_json
@@ -25,8 +25,7 @@ from sentiment.text.languages import ENGLISH, check_language
 from sentiment.text.spacy_pieces import TokenizedTexts
 from sentiment.text.tokenizer import UNKNOWN, TokenRules
 
-PADDING = "<pad>"
-SPECIALS = [UNKNOWN, PADDING]  # ids 0 and 1
+SPECIALS = [UNKNOWN, "<pad>"]  # ids 0 and PADDING
 
 
 def add_counts(counts: Counter[str], tokenized: TokenizedTexts) -> None:
@@ -81,7 +80,7 @@ def _pad(encoded: pa.ListArray, min_length: int) -> pa.ListArray:
     lengths = pc.list_value_length(encoded).to_numpy()
     offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(np.maximum(lengths, min_length), out=offsets[1:])
-    ids = np.full(offsets[-1], SPECIALS.index(PADDING), dtype=np.int32)
+    ids = np.full(offsets[-1], PADDING, dtype=np.int32)
     first = np.cumsum(lengths) - lengths  # start of each review before padding
     ids[np.arange(lengths.sum()) + np.repeat(offsets[:-1] - first, lengths)] = encoded.flatten().to_numpy()
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
