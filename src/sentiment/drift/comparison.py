@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.drift.measures import Floats, Ints, Measures, Training
+from sentiment.drift.measures import FREQUENT_WORDS, Floats, Ints, Measures, Training
 
 DRAWS = 1_000
 OUTSIDE = 0.001  # at each end, so that of a dozen measures of texts that are alike hardly ever one is outside
@@ -25,7 +25,8 @@ SMALL_EFFECT = 0.2
 LENGTH_RATIO = 1.25
 CONFIDENT = 0.9
 QUANTILES = {"tokens, 5 %": 0.05, "tokens, median": 0.5, "tokens, 95 %": 0.95}
-UNKNOWN, FREQUENT, DISTANCE = "unknown words", "the 50 most frequent words", "distance of word frequencies"
+UNKNOWN, DISTANCE = "unknown words", "distance of word frequencies"
+FREQUENT = f"the {FREQUENT_WORDS} most frequent words"
 UNSEEN, COPIES, BLANK = "word pairs never seen in training", "copies of training texts", "blank or unreadable texts"
 CONFIDENCE, SURE = "mean confidence", f"confidence above {CONFIDENT:.0%}".replace("%", " %")
 OTHER_LABEL = "another label or none"

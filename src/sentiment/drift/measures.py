@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from sentiment.dataset.encoded import PADDING, EncodedReviews
 
-FREQUENT = 50  # the most frequent words: mostly function words, of which every text of the language has many
-COUNTED = 1_000  # words whose frequencies are compared one by one; the rest count as one word
+FREQUENT_WORDS = 50  # mostly function words, of which every text of the language has many
+COUNTED_WORDS = 1_000  # whose frequencies are compared one by one; the rest count as one word
 FIRST_WORD = PADDING + 1  # ids below are the unknown word and padding
 
 Ints = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 class Training(NamedTuple):
     """Facts of the training texts that other texts are compared with."""
 
-    is_frequent: Bools  # (V,), True for the FREQUENT most frequent words that have a letter
+    is_frequent: Bools  # (V,), True for the FREQUENT_WORDS most frequent words that have a letter
     places: Ints  # (V,), the rank of a word if it is one of the C most frequent, otherwise C
     shares: Floats  # (C + 1,), of the tokens, by place
     pairs: Ints  # (P,), the numbers of all pairs of known words, ascending
@@ -58,8 +58,8 @@ def describe_training(reviews: EncodedReviews, words: list[str], keys: Ints) -> 
     has_letter = np.array([any(map(str.isalpha, word)) for word in words])
     has_letter[:FIRST_WORD] = False
     is_frequent = np.zeros(len(words), dtype=np.bool_)
-    is_frequent[ranked[has_letter[ranked]][:FREQUENT]] = True
-    counted = ranked[:COUNTED]
+    is_frequent[ranked[has_letter[ranked]][:FREQUENT_WORDS]] = True
+    counted = ranked[:COUNTED_WORDS]
     places = np.full(len(words), len(counted))
     places[counted] = np.arange(len(counted))
     by_place = np.bincount(places[tokens[tokens != PADDING]], minlength=len(counted) + 1)
