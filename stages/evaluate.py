@@ -111,7 +111,7 @@ def measure(
 
     labels = reviews.labels.numpy()
     correct, baseline_correct = scores.logits.argmax(axis=1) == labels, scores.baseline == labels
-    before = metrics.events(labels, metrics.softmax(scores.network))
+    before = metrics.events(labels, scores.network)
     low, high = metrics.accuracy_interval(correct)
     more = {
         "accuracy_low": low,
@@ -136,7 +136,7 @@ def tabulate(
     from sentiment.evaluation.behaviour import shares_passed
 
     labels, logits = reviews.labels.numpy(), scores.logits
-    events, lengths = metrics.events(labels, metrics.softmax(logits)), reviews.lengths.numpy()
+    events, lengths = metrics.events(labels, logits), reviews.lengths.numpy()
     tables = {
         "predictions": metrics.prediction_table(read_test_ids(), labels, logits, names),
         "roc": metrics.roc_curve(labels, logits, names),

@@ -1,8 +1,8 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import softmax
 
-from sentiment.evaluation.metrics import softmax
 from sentiment.training.calibration import fit_calibration
 
 
@@ -28,7 +28,7 @@ def test_the_temperature_is_bounded_without_any_mistake() -> None:
 def test_the_temperature_undoes_a_scaling_of_the_logits() -> None:
     random = np.random.default_rng(0)
     logits = of_two(random.normal(0, 2, 5000))
-    labels = (random.random(5000) < softmax(logits)[:, 1]).astype(np.int8)
+    labels = (random.random(5000) < softmax(logits, axis=1)[:, 1]).astype(np.int8)
     fitted = fit_calibration(labels, logits).temperature
     assert fitted == pytest.approx(1.0, abs=0.1)
     assert fit_calibration(labels, 4 * logits).temperature == pytest.approx(4 * fitted, rel=1e-4)
@@ -51,6 +51,6 @@ def test_the_factors_of_two_models_are_found(classes: int) -> None:
 def test_a_linear_model_that_knows_nothing_is_left_out() -> None:
     random = np.random.default_rng(0)
     network, labels = of_two(random.normal(0, 2, 1000)), np.zeros(1000, dtype=np.int8)
-    labels[random.random(1000) < softmax(network)[:, 1]] = 1
+    labels[random.random(1000) < softmax(network, axis=1)[:, 1]] = 1
     against = of_two(np.where(labels == 1, -1.0, 1.0))
     assert fit_calibration(labels, network, against).weight == 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import binomtest
 from sklearn import metrics
 
@@ -29,13 +29,13 @@ def score(labels: Labels, logits: Floats, names: Sequence[str], calibration_bins
     over the labels, each against the rest; `f1_weighted` weighs the labels by their reviews. `absolute_error` is the
     mean distance between predicted and actual label, if all names are numbers, such as stars.
     """
-    probabilities, predicted = softmax(logits), logits.argmax(axis=1)
+    predicted = logits.argmax(axis=1)
     counts = np.bincount(labels, minlength=len(names))
     figures = {
         "loss": -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean(),  # in nats
         "accuracy": metrics.accuracy_score(labels, predicted),
         "majority_share": counts.max() / len(labels),  # accuracy of the best constant label
-        "calibration_error": calibration_error(*events(labels, probabilities), calibration_bins),
+        "calibration_error": calibration_error(*events(labels, logits), calibration_bins),
         "reviews": len(labels),
     }
     if len(names) == 2:
@@ -86,11 +86,12 @@ def _numbers(names: Sequence[str]) -> Floats | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def events(labels: Labels, probabilities: Floats) -> tuple[Mask, Floats]:
+def events(labels: Labels, logits: Floats) -> tuple[Mask, Floats]:
     """Return N events and their predicted probabilities, by which calibration is measured.
 
     Of two labels, the event is that a review has the second; of more, that it has the most probable one.
     """
+    probabilities = softmax(logits, axis=1)
     if probabilities.shape[1] == 2:
         return labels == 1, probabilities[:, 1]
     return labels == probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -189,7 +190,7 @@ def prediction_table(ids: Sequence[str], labels: Labels, logits: Floats, names: 
     others = np.where(np.arange(len(names)) == labels[:, None], -np.inf, logits)
     margin = actual[:, 0] - others.max(axis=1)  # distance from the threshold, negative for a mistake
     order = np.argsort(margin, kind="stable")
-    predicted, probabilities = logits.argmax(axis=1), softmax(logits)
+    predicted, probabilities = logits.argmax(axis=1), softmax(logits, axis=1)
     shown = probabilities[:, 1] if len(names) == 2 else probabilities.max(axis=1)
     return {
         "id": [ids[row] for row in order],
@@ -197,13 +198,6 @@ def prediction_table(ids: Sequence[str], labels: Labels, logits: Floats, names: 
         "predicted": [names[label] for label in predicted[order]],
         "probability": shown[order].round(DIGITS).tolist(),
     }
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return the probability of each label, (N, K), without overflow for large logits of either sign."""
-    relative = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = relative / relative.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def log_odds(logits: Floats, label: int) -> Floats:
