@@ -204,7 +204,7 @@ def random_vectors(path: Path, corpus: Path) -> Path:
     return path
 
 
-def align_words(folder: Path, corpus: Path, vectors: Path | None, settings: dict[str, Any]) -> None:
+def lay_out(folder: Path, corpus: Path, vectors: Path | None, settings: dict[str, Any]) -> None:
     """Put into a folder what the stages read: our parameters, with some changed, and the data."""
     from stages.params import PARAMS
 
@@ -237,7 +237,7 @@ def compare(corpus: Path, vectors: Path | None, unlabelled: bool, rounds: int) -
     with TemporaryDirectory() as name:
         folder = Path(name)
         vectors = random_vectors(folder / "vectors.txt", corpus) if vectors is None else vectors
-        align_words(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
+        lay_out(folder, corpus if unlabelled else labelled(corpus, folder / "labelled.parquet"), vectors, SETTINGS)
         digests = {way: measure(way, folder, check=True)["digests"] for way in ("ours", "textbook")}
         for what, digest_ in digests["ours"].items():
             print(f"{what:12} {'equal' if digest_ == digests['textbook'][what] else 'DIFFERENT'}")

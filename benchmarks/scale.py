@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.prepare import align_words, watch
+from benchmarks.prepare import lay_out, watch
 from sentiment.corpora.reviews import ROW_GROUP_REVIEWS, SCHEMA, STORAGE
 from stages.paths import CORPUS
 
@@ -57,7 +57,7 @@ def main() -> None:
             reviews = multiply(arguments.corpus, times, path)
             folder = Path(name) / "project"
             folder.mkdir()
-            align_words(folder, path, None, {"vectors": {"source": "trained"}})
+            lay_out(folder, path, None, {"vectors": {"source": "trained"}})
             for stage in ("prepare", "vectors"):
                 figures, _ = watch([f"stages.{stage}"], folder)
                 seconds, memory = figures["process"], figures["memory"]

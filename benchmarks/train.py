@@ -3,12 +3,11 @@
     python -m benchmarks.train [--tensors data/prepared/train.safetensors] [--cell rnn] [--device cuda] ...
 
 The textbook's loop is ours to read: batches in random order, each as long as its longest review; the state taken after
-the padding; `.item()` at every batch; plain Adam; float32. Ours is that of
-`sentiment.training`. The network is the textbook's:
-two layers of 256, dropout 0.5. Either loop, in a process of its own, does a part of an epoch over all reviews of the
-file, and its speed is real tokens a second, padding not counted. The peak is the rate of one large matrix product,
-measured in the same run; the fraction of it counts the products of the network on real tokens alone. The last line is
-JSON.
+the padding; `.item()` at every batch; plain Adam; float32. Ours is that of `sentiment.training`. The network is the
+textbook's: two layers of 256, dropout 0.5. Either loop, in a process of its own, does a part of an epoch over all
+reviews of the file, and its speed is real tokens a second, padding not counted. The peak is the rate of one large
+matrix product, measured in the same run; the fraction of it counts the products of the network on real tokens alone.
+The last line is JSON.
 
 On CUDA both loops run without TF32, so that the peak of float32 is an IEEE product compared with IEEE kernels.
 `python -m benchmarks.cuda` does the same over cells, hidden and batch sizes on a GPU, the textbook's loop as PyTorch
