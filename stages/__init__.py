@@ -1,4 +1,4 @@
-"""Stages of the pipeline, which read parameters, call the library and write outputs; and the command `predict`.
+"""Stages of the pipeline, which read parameters, call the library and write outputs; and commands for users.
 
 This package puts `src` of its own repository copy first on the import path. A stage that runs in any copy (a clone,
 `dvc exp run --temp`) therefore runs that copy's code and never an installed package.

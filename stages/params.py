@@ -18,7 +18,7 @@ from sentiment.errors import InputError, abbreviated
 from sentiment.text.languages import check_language
 
 PARAMS = Path("params.yaml")
-MAX_FILE_BYTES = 1 << 16  # seven times this project's file; ruamel.yaml would take minutes for a file of data
+MAX_FILE_BYTES = 1 << 16  # five times this project's file; ruamel.yaml would take minutes for a file of data
 
 # Besides its own errors, ruamel.yaml raises these for a scalar that only looks like a number or date (-_, 2026-13-01),
 # for a tag that does not fit its value (!!int many), and for a thousand nested brackets.

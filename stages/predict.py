@@ -156,7 +156,7 @@ def add_reading_options(parser: ArgumentParser) -> None:
 
 
 def check_reading_options(options: Namespace) -> None:
-    """Raise InputError for a wrong value of these options."""
+    """Raise InputError for a wrong value of an option from `add_reading_options`."""
     if options.delimiter is not None and len(options.delimiter) != 1:
         raise InputError(f"--delimiter must be one character; got {options.delimiter!r}")
     if options.encoding is not None and not is_encoding(options.encoding):
@@ -164,7 +164,7 @@ def check_reading_options(options: Namespace) -> None:
 
 
 def dialect_of(options: Namespace) -> "Dialect":
-    """Return what these options say of how files are written."""
+    """Return how files are written, from the options of `add_reading_options`."""
     from sentiment.corpora.files import Dialect
 
     return Dialect(
@@ -202,7 +202,7 @@ def size_of(path: Path) -> int:
 
 
 def make_sources(paths: list[Path], options: Namespace) -> "list[Source]":
-    """Return the files with all that reading them takes."""
+    """Return the files to read, each with its columns, its dialect and its offset among the bytes of all files."""
     from sentiment.scoring.tables import Source
 
     dialect = dialect_of(options)

@@ -24,7 +24,7 @@ Packages by role, in the order in which the data meets them; each imports only f
 Letters in the shapes of tensors, everywhere:
 
     N reviews, M tokens of all reviews together, B reviews in a batch, T time steps (the longest review of a
-    batch), V vocabulary, E embedding, H hidden, L layers, D directions (1 or 2)
+    batch), V vocabulary, E embedding, H hidden, L layers, D directions (1 or 2), K classes, one for each label
 
 For those who use a model, `from sentiment import Scorer` is enough.
 """

@@ -147,7 +147,7 @@ def without_surrogates(name: str) -> str:
 
 
 def check_review(review: Review) -> None:
-    """Raise InputError for an unknown split, a missing or unexpected label, and a text that is none."""
+    """Raise InputError for an unknown split, a missing or unexpected label, a blank text, and half a surrogate pair."""
     if review.split not in SPLITS:
         raise InputError(
             f"{review.where}: the split must be one of {', '.join(SPLITS)}; got {abbreviated(review.split)}"

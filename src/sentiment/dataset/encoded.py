@@ -106,7 +106,7 @@ def select_reviews(reviews: EncodedReviews, rows: Tensor) -> EncodedReviews:
 
 
 def cut(reviews: EncodedReviews, rows: Tensor, starts: Tensor, lengths: Tensor) -> EncodedReviews:
-    """Return parts of the reviews at `rows`, with the labels of these: `lengths` tokens from position `starts` on.
+    """Return parts of the reviews at `rows`, with their labels: `lengths` tokens from position `starts` on.
 
     All three are (n,) int64; a position is one in `reviews.tokens`.
     """

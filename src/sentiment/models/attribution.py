@@ -53,7 +53,8 @@ def token_weights(model: Classifier, reviews: EncodedReviews, gradient: Tensor |
     The weight of token t with embedding x_t is x_t . d logit / d x_t: to first order, the amount by which the logit
     would fall if x_t shrank to zero (Denil et al. 2014). Of two classes, a weight above 0 speaks for the second and a
     weight below 0 for the first. Of more, the logit is the log odds of the most probable class, for which a weight
-    above 0 speaks. `gradient` is that of the explained logit by the logits, by default by those of this model.
+    above 0 speaks. `gradient`, (N,) or (N, K), is that of the explained logit by the logits; None computes it from this
+    model's own logits.
     """
     model = _exact(model)
     embedded: list[Tensor] = []

@@ -20,7 +20,7 @@ REQUIRED, OPTIONAL = {"model", "vocabulary_sha256", "weights_sha256"}, {"others_
 
 
 class Checkpoint(NamedTuple):
-    """What a folder holds."""
+    """The contents of a folder."""
 
     network: Classifier
     others: list[str]  # the names of the files with the tensors of other models

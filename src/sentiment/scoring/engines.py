@@ -107,7 +107,7 @@ def _read(sources: list[Source], numbers: pa.Table) -> Iterator[pa.Table]:
 
 
 class _Worker:
-    """What a process does."""
+    """Actor of Ray: scores blocks of texts in a process of its own."""
 
     def __init__(self, scorer: Scorer, top: int) -> None:
         self.score = partial(score_here, scorer, top=top)

@@ -150,7 +150,7 @@ class Trainer:
         self.unlabelled = islice(endless_batches(unlabelled, self.batch_size, config.seed), self.step, None)
 
     def texts_of(self, epoch: int) -> EncodedReviews:
-        """Return what an epoch, counted from 1, trains on: the reviews, and spans of them if there are to be any."""
+        """Return the texts of an epoch, counted from 1: the reviews and, if `config.spans` is not 0, spans of them."""
         config = self.config
         return add_spans(self.reviews, config.spans, config.seed, epoch) if config.spans else self.reviews
 
