@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, kind_of, read_rows, read_whole
+from sentiment.corpora.files import GUESSED, NATURAL, READERS, Dialect, Row, files_in, kind_of, read_rows, read_whole
 from sentiment.corpora.reviews import SENTIMENT, SPLITS, Review, check_review, without_surrogates
 from sentiment.corpora.splitting import hold_out, key_of, report_share
 from sentiment.errors import InputError, abbreviated
@@ -261,7 +261,7 @@ def find_parts(source: Source) -> tuple[list[Part], Columns]:
         raise InputError(f"{path}: does not exist; set download.custom.path to your file or folder{hint}")
     if not path.is_dir():
         return _tables([path], source.columns)
-    files = sorted((file for file in path.rglob("*") if _is_shown(file, path)), key=lambda each: each.as_posix())
+    files = sorted(files_in(path), key=Path.as_posix)
     if source.pattern is not None:
         files = [file for file in files if file.match(source.pattern)]
         if not files:
@@ -305,10 +305,6 @@ def _columns_of(files: list[Path], columns: Columns) -> Columns:
 def _said_by_folders(file: Path) -> dict[str, object]:
     split, label = file.parts[-3:-1]
     return {"split": "unsup", "label": None} if label == "unsup" else {"split": split, "label": label}
-
-
-def _is_shown(file: Path, folder: Path) -> bool:
-    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _describe(path: Path, files: list[Path]) -> str:

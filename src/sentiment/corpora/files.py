@@ -79,6 +79,13 @@ def kind_of(path: Path) -> str:
     return suffix if suffix not in PACKED else inner + suffix if inner == ".parquet" else inner  # packed inside
 
 
+def files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of its folders, without hidden ones, in no particular order."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
 def read_rows(
     path: Path,
     columns: Sequence[str | int] = (),

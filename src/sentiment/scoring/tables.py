@@ -30,6 +30,7 @@ from sentiment.corpora.files import (
     READERS,
     Dialect,
     encoding_of,
+    files_in,
     kind_of,
     open_unpacked,
     read_rows,
@@ -82,8 +83,7 @@ def find_files(path: Path) -> list[Path]:
                 f"{path}: must be a folder or a file of type {known}, or one packed as {', '.join(PACKED)}"
             )
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and kind_of(file) in READERS)
-    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    files = sorted(file for file in files_in(path) if kind_of(file) in READERS)
     if not files:
         raise InputError(f"{path}: holds no files of type {known}")
     return files
