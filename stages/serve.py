@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
     tune_memory()
     torch.set_num_threads(1)  # a second one would wait for a core that requests keep busy
     scorer = Scorer(options.model)
+    scorer.load()  # first, since its errors say most about a folder that is no model
     app = create_app(scorer, failing_examples(scorer, BEHAVIOUR))
     config = uvicorn.Config(
         app,
@@ -80,7 +81,6 @@ def failing_examples(scorer: "Scorer", path: Path) -> "list[Example]":
     from sentiment.evaluation.behaviour import read_cases
     from sentiment.serving.app import Example
 
-    scorer.load()  # load the model now
     if not path.exists():
         return []
     cases = read_cases(path, scorer.labels)
