@@ -10,7 +10,7 @@ number of its words and B = V + 1. No two n-grams have the same number, whatever
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ class LinearModel:
 
     def scaled(self, factor: float) -> "LinearModel":
         """Return the model whose logits are `factor` times as large."""
-        return LinearModel(self.order, self.vocabulary_size, self.ngrams, self.weights * factor, self.bias * factor)
+        return replace(self, weights=self.weights * factor, bias=self.bias * factor)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the model as tensors of DTYPES, to save in a file that `load_linear` reads."""
