@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -204,7 +204,7 @@ def _complete(
                 said.append(f"without quotes around fields ({dialect.prefix}quotes)")
     if said:
         say(f"{without_surrogates(str(path))}: read {', '.join(said)}")
-    return Dialect(delimiter, encoding, quotes, dialect.header)
+    return replace(dialect, delimiter=delimiter, encoding=encoding, quotes=quotes)
 
 
 def _shown(encoding: str) -> str:
@@ -238,9 +238,8 @@ def _guess_delimiter(lines: list[str], columns: Sequence[str | int], natural: st
         names = values if header else _numbers(values)
         if all(each in names if isinstance(each, str) else each <= len(names) for each in columns):
             return delimiter
-    return max(
-        rows, key=lambda delimiter: len(rows[delimiter])
-    )  # a column is misspelt; the error names those there are
+    # no delimiter gives all columns, so that one is misspelt; the error then lists the names in the first row
+    return max(rows, key=lambda delimiter: len(rows[delimiter]))
 
 
 def _numbers(values: list[str]) -> list[str]:
