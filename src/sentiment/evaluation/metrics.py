@@ -106,7 +106,7 @@ def calibration_error(happened: Mask, probabilities: Floats, bins: int) -> float
     return float(np.sum(counts / len(happened) * np.abs(shares - mean_probabilities)))
 
 
-def accuracy_interval(correct: Mask, seed: int = 0) -> tuple[float, float]:
+def accuracy_interval(correct: Mask) -> tuple[float, float]:
     """Return the 95 % confidence interval of the accuracy on N reviews, by the percentile bootstrap (Efron 1979).
 
     The number of correct reviews among N drawn with replacement is binomial, so no reviews are drawn. If all are
@@ -115,7 +115,7 @@ def accuracy_interval(correct: Mask, seed: int = 0) -> tuple[float, float]:
     if correct.all() or not correct.any():
         exact = binomtest(int(correct.sum()), len(correct)).proportion_ci()
         return float(exact.low), float(exact.high)
-    drawn = np.random.default_rng(seed).binomial(len(correct), correct.mean(), RESAMPLES) / len(correct)
+    drawn = np.random.default_rng(0).binomial(len(correct), correct.mean(), RESAMPLES) / len(correct)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
