@@ -60,7 +60,7 @@ def package(params: Params) -> None:
             licence=licence,
             language=params.prepare.language,
             train=prepared["train_reviews"],
-            labels=prepared["labels"],
+            labelled=prepared["labels"],
             unsup=prepared["unsup_reviews"],
             validation=prepared["validation_reviews"],
             test=prepared["test_reviews"],

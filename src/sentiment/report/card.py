@@ -18,7 +18,7 @@ class Data(NamedTuple):
     licence: str
     language: str  # spaCy's code
     train: int  # number of texts, as in the other parts
-    labels: int
+    labelled: int  # texts of train whose labels are used
     unsup: int
     validation: int
     test: int
