@@ -34,9 +34,8 @@ def enqueue(comparison: str, seeds: list[int]) -> None:
         sources.append(str(custom))
     status = subprocess.run(["git", "status", "--porcelain", "--", *sources], stdout=subprocess.PIPE, text=True)
     if status.stdout:
-        raise InputError(
-            f"experiments start from a commit; commit these files first: {', '.join(status.stdout.split()[1::2])}"
-        )
+        names = ", ".join(line[3:] for line in status.stdout.splitlines())
+        raise InputError(f"experiments start from a commit; commit these files first: {names}")
     existing = {shown["Experiment"] for shown in dvc.api.exp_show() if shown["State"] != "Failed"}
     for seed in seeds:
         for row in rows:

@@ -131,12 +131,12 @@ def test_the_lines_of_a_plot_differ(comparison: str) -> None:
 def test_nothing_is_queued_before_the_users_file_is_committed(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
     parameters = tmp_path / "params.yaml"
-    parameters.write_text(parameters.read_text().replace("path: examples/reviews.csv", "path: mine.csv"))
+    parameters.write_text(parameters.read_text().replace("path: examples/reviews.csv", "path: my reviews.csv"))
     clone.run("git", "add", ".")
     clone.run("git", "commit", "-q", "-m", "My own reviews")
-    (tmp_path / "mine.csv").touch()
+    (tmp_path / "my reviews.csv").touch()
     said = clone.run(sys.executable, "-m", "experiments.enqueue", "ladder", status=1)
-    assert said == "error: experiments start from a commit; commit these files first: mine.csv\n"
+    assert said == 'error: experiments start from a commit; commit these files first: "my reviews.csv"\n'
 
 
 @pytest.mark.slow
