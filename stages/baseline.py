@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sentiment.errors import InputError
 from stages.params import Baseline, Params
-from stages.paths import BASELINE, ENCODED, HELD_OUT, LABELLED, METRICS, VOCABULARY
-from stages.run import run
+from stages.paths import BASELINE, ENCODED, HELD_OUT, LABELLED, VOCABULARY
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     from sentiment.linear.fitting import LinearConfig
@@ -18,7 +18,6 @@ def baseline(params: Params) -> None:
     from sentiment.dataset.encoded import LABELLED_DTYPES, load_encoded, select_reviews
     from sentiment.dataset.vocabulary import load_vocabulary
     from sentiment.linear.fitting import fit_best
-    from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors, save_tensors
 
     size = len(load_vocabulary(VOCABULARY)[0].itos)
@@ -31,12 +30,11 @@ def baseline(params: Params) -> None:
     figures = {
         "inverse_penalty": fitted.inverse_penalty,
         "ngrams": len(fitted.model.ngrams),
-        # on the validation reviews; no two files of metrics share a name, so that DVC can sort by each
+        # on the validation reviews
         "linear_accuracy": round(fitted.validation_accuracy, 6),
         "linear_loss": round(fitted.validation_loss, 6),
     }
-    for path in METRICS["baseline"]:
-        write_json(path, figures)
+    write_metrics("baseline", figures)
     print(f"linear baseline: {figures['ngrams']:,} n-grams, validation accuracy {fitted.validation_accuracy:.2%}")
 
 

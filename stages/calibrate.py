@@ -1,8 +1,8 @@
 """Calibrate the network and the linear baseline together on validation reviews; the two become the model."""
 
 from stages.params import Params
-from stages.paths import BASELINE, ENCODED, HELD_OUT, METRICS, MODEL, NETWORK
-from stages.run import run
+from stages.paths import BASELINE, ENCODED, HELD_OUT, MODEL, NETWORK
+from stages.run import run, write_metrics
 
 
 def calibrate(params: Params) -> None:
@@ -12,7 +12,6 @@ def calibrate(params: Params) -> None:
     from sentiment.dataset.encoded import load_encoded
     from sentiment.linear.model import LINEAR, load_linear
     from sentiment.models.checkpoint import VOCABULARY_NAME, load_checkpoint, save_checkpoint
-    from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import load_tensors
     from sentiment.training.calibration import fit_calibration
 
@@ -33,12 +32,11 @@ def calibrate(params: Params) -> None:
     figures = {
         "temperature": fitted.temperature,
         "linear_weight": fitted.weight,
-        # on the validation reviews; no two files of metrics share a name, so that DVC can sort by each
+        # on the validation reviews
         "calibrated_accuracy": fitted.validation_accuracy,
         "calibrated_loss": fitted.validation_loss,
     }
-    for path in METRICS["calibrate"]:
-        write_json(path, {name: round(figure, 6) for name, figure in figures.items()})
+    write_metrics("calibrate", {name: round(figure, 6) for name, figure in figures.items()})
     print(
         f"validation accuracy {fitted.validation_accuracy:.2%}, of the network alone {fitted.network_accuracy:.2%}; "
         f"temperature {fitted.temperature:.2f}, weight of the linear model {fitted.weight:.2f}"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.params import Evaluate, Params
-from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, METRICS, MODEL, SPLITS, VOCABULARY
-from stages.run import run
+from stages.paths import BASELINE, CORPUS, ENCODED, EVALUATION, MODEL, SPLITS, VOCABULARY
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def evaluate(params: Params) -> None:
     from sentiment.models.checkpoint import check_vocabulary
     from sentiment.runtime.device import tune_memory
     from sentiment.scoring.scorer import Scorer
-    from sentiment.storage.outputs import atomic_output, write_csv, write_json
+    from sentiment.storage.outputs import atomic_output, write_csv
 
     tune_memory()
     scorer = Scorer(MODEL)
@@ -60,8 +60,7 @@ def evaluate(params: Params) -> None:
         folder.mkdir()
         for name, table in tables.items():
             write_csv(folder / f"{name}.csv", table)
-    for path in METRICS["test"]:
-        write_json(path, figures)
+    write_metrics("test", figures)
     print(
         f"test accuracy {figures['accuracy']:.2%}, linear baseline {figures['baseline_accuracy']:.2%}, "
         f"majority class {figures['majority_share']:.2%}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING
 
 from stages.params import Params
-from stages.paths import CARD_NAME, EVALUATION, METRICS, MODEL, PACKAGE
-from stages.run import run
+from stages.paths import CARD_NAME, EVALUATION, MODEL, PACKAGE
+from stages.run import read_metrics, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +31,7 @@ def package(params: Params) -> None:
     from sentiment.report.card import Card, Data, write_card
     from sentiment.storage.outputs import atomic_output
 
-    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in ("prepare", "test")}
-    prepared = metrics["prepare"]
+    prepared, test = read_metrics("prepare"), read_metrics("test")
     network, others = load_checkpoint(MODEL)
     config = network.config
     mixed = {}
@@ -68,7 +66,7 @@ def package(params: Params) -> None:
             uses=uses_of(params),
         ),
         words=prepared["vocabulary"],
-        test=metrics["test"],
+        test=test,
         of_labels=read_rows(of_labels) if (of_labels := EVALUATION / "labels.csv").exists() else [],
         behaviour=read_rows(EVALUATION / "behaviour.csv"),
         lengths=read_rows(EVALUATION / "accuracy_by_length.csv"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params, Prepare
-from stages.paths import CORPUS, ENCODED, LABELLED, METRICS, SPLITS, VOCABULARY
-from stages.run import run
+from stages.paths import CORPUS, ENCODED, LABELLED, SPLITS, VOCABULARY
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,6 @@ def prepare(params: Params) -> None:
 
     from sentiment.corpora.reviews import read_labels
     from sentiment.dataset.vocabulary import count_frequencies, save_vocabulary
-    from sentiment.storage.outputs import write_json
     from sentiment.text.tokenizer import ReviewTokenizer, TokenRules
 
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's default memory pool keeps 40 MB more
@@ -44,8 +43,7 @@ def prepare(params: Params) -> None:
     encode_reviews(tokenizer, vocabulary, settings.pad_to, splits, labels)
     in_vocabulary = sum(count_frequencies(vocabulary).tolist()) / training_tokens
     figures = {"vocabulary": len(vocabulary.itos), "tokens_in_vocabulary": round(in_vocabulary, 4), **sizes}
-    for path in METRICS["prepare"]:
-        write_json(path, figures)
+    write_metrics("prepare", figures)
     print(
         f"{len(vocabulary.itos):,} words, {in_vocabulary:.1%} of the training tokens; {sizes['labels']:,} of "
         f"{sizes['train_reviews']:,} training labels used"

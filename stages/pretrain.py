@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sentiment.errors import InputError
 from stages.params import Params
-from stages.paths import EMBEDDINGS, ENCODED, METRICS, PERPLEXITY, PRETRAINED
+from stages.paths import EMBEDDINGS, ENCODED, PERPLEXITY, PRETRAINED
 from stages.resume import saved_states
-from stages.run import run
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     from sentiment.models.classifier import Encoder
@@ -78,13 +78,12 @@ def report_progress(progress: Progress, epochs: int) -> tuple[float, float, floa
 def write_outputs(encoder: Encoder | None, rows: list[tuple[float, float, float]]) -> None:
     """Write the encoder, the perplexity curve, and the last perplexities as metrics."""
     from sentiment.models.checkpoint import save_pretrained
-    from sentiment.storage.outputs import write_csv, write_json
+    from sentiment.storage.outputs import write_csv
 
     save_pretrained(PRETRAINED, encoder)
     write_csv(PERPLEXITY, {name: [row[column] for row in rows] for column, name in enumerate(CURVE)})
     figures = {"train_perplexity": rows[-1][1], "perplexity": rows[-1][2]} if rows else {}
-    for path in METRICS["pretrain"]:
-        write_json(path, figures)
+    write_metrics("pretrain", figures)
 
 
 if __name__ == "__main__":

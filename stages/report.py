@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.params import Params
 from stages.paths import CORPUS, CURVES, EMBEDDINGS, ENCODED, EVALUATION, METRICS, MODEL, PERPLEXITY, REPORT
-from stages.run import run
+from stages.run import read_metrics, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def report(params: Params) -> None:
     from sentiment.scoring.scorer import Scorer
     from sentiment.storage.outputs import read_columns, sha256_of
 
-    metrics = {name: json.loads(METRICS[name][0].read_text(encoding="utf-8")) for name in METRICS}
+    metrics = {name: read_metrics(name) for name in METRICS}
     metrics = {name: figures for name, figures in metrics.items() if figures}  # empty without pretraining
     test, prepared, model = metrics["test"], metrics["prepare"], params.model
     is_mixed = metrics["calibrate"]["linear_weight"] > 0

@@ -1,16 +1,19 @@
-"""Run a stage: apply `train.portable`, and report a user's mistake in one line."""
+"""Run a stage: apply `train.portable`, report a user's mistake in one line, write metrics."""
 
+import json
 import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sentiment.errors import InputError
+from sentiment.storage.outputs import write_json
 from stages.params import Params, read_params
-from stages.paths import DOWNLOADS, is_output, resume_folder
+from stages.paths import DOWNLOADS, METRICS, is_output, resume_folder
 
 # Instruction sets and one thread, so that libraries sum in the same order on every x86-64 processor with AVX2.
 PORTABLE = {
@@ -37,6 +40,19 @@ def run(stage: Callable[[Params], None], portable: bool = False) -> None:
             if platform.machine() in {"x86_64", "AMD64"}:
                 os.environ.update(PORTABLE)
         stage(params)
+
+
+def write_metrics(name: str, figures: Mapping[str, float]) -> None:
+    """Write a file of metrics and its copy; no two files share a figure's name, so that DVC can sort by each."""
+    for path in METRICS[name]:
+        write_json(path, figures)
+
+
+def read_metrics(name: str) -> dict[str, Any]:
+    """Read a file of metrics."""
+    in_git, _ = METRICS[name]
+    figures: dict[str, Any] = json.loads(in_git.read_text(encoding="utf-8"))
+    return figures
 
 
 @contextmanager

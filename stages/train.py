@@ -7,9 +7,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.params import Params
-from stages.paths import CURVES, EMBEDDINGS, ENCODED, HELD_OUT, LABELLED, METRICS, NETWORK, PRETRAINED, VOCABULARY
+from stages.paths import CURVES, EMBEDDINGS, ENCODED, HELD_OUT, LABELLED, NETWORK, PRETRAINED, VOCABULARY
 from stages.resume import saved_states
-from stages.run import run
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ def train(params: Params) -> None:
     if is_first:
         save_checkpoint(NETWORK, model, VOCABULARY)
         save_tensors(HELD_OUT["network"], {"logits": held_out.double()})
-        write_metrics(best)
+        write_metrics("train", figures_of(best))
         for saved in (chosen, refitted):
             saved.delete()
 
@@ -183,18 +183,14 @@ def progress(batches: list[Tensor], epoch: int) -> Iterable[Tensor]:
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
 
 
-def write_metrics(best: Epoch) -> None:
-    """Write the metrics of the best epoch."""
-    from sentiment.storage.outputs import write_json
-
-    figures = {
+def figures_of(best: Epoch) -> dict[str, float]:
+    """Return the metrics of the best epoch."""
+    return {
         "best_epoch": best.number,
         "train_loss": round(best.train_loss, 6),
         "validation_loss": round(best.validation_loss, 6),
         "validation_accuracy": round(best.validation_accuracy, 6),
     }
-    for path in METRICS["train"]:
-        write_json(path, figures)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stages.params import Params
-from stages.paths import EMBEDDINGS, ENCODED, METRICS, VECTORS, VOCABULARY
-from stages.run import run
+from stages.paths import EMBEDDINGS, ENCODED, VECTORS, VOCABULARY
+from stages.run import run, write_metrics
 
 if TYPE_CHECKING:
     from torchtext.vocab import Vocab
@@ -25,7 +25,6 @@ def vectors(params: Params) -> None:
 
     from sentiment.dataset.vocabulary import count_frequencies, load_vocabulary
     from sentiment.embeddings.matrix import build_embeddings
-    from sentiment.storage.outputs import write_json
     from sentiment.storage.tensors import save_tensors
 
     settings = params.vectors
@@ -43,8 +42,7 @@ def vectors(params: Params) -> None:
     ]
     embeddings = np.concatenate(matrices, axis=1)
     save_tensors(EMBEDDINGS, {"embeddings": torch.from_numpy(embeddings)})
-    for path in METRICS["vectors"]:
-        write_json(path, {"dimension": embeddings.shape[1], **figures})
+    write_metrics("vectors", {"dimension": embeddings.shape[1], **figures})
     print(f"vectors of {embeddings.shape[1]} numbers for {len(embeddings):,} words")
 
 
