@@ -106,16 +106,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             model = Classifier(config)
     except (KeyError, RuntimeError, TypeError) as error:  # an unknown cell or pooling; a size too large for PyTorch
         raise InputError(f"{path}: is not {what}: {error!r}") from error
-    expected = model.state_dict()
-    check_dtypes(folder / WEIGHTS, weights, {name: tensor.dtype for name, tensor in expected.items()})
-    for name, tensor in expected.items():
-        if weights[name].shape != tensor.shape:
-            raise InputError(
-                f"{folder / WEIGHTS}: {name} must have the shape {tuple(tensor.shape)} given by {CONFIG}; "
-                f"got {tuple(weights[name].shape)}"
-            )
-        if not bool(weights[name].isfinite().all()):
-            raise InputError(f"{folder / WEIGHTS}: {name} must be finite; got NaN or infinity; train the model again")
+    _check_weights(folder / WEIGHTS, weights, model.state_dict())
     for name, sha256 in {WEIGHTS: saved["weights_sha256"], **others}.items():
         if sha256 != sha256_of(folder / name):
             raise InputError(
@@ -124,6 +115,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             )
     model.to_empty(device="cpu").load_state_dict(weights)
     return Checkpoint(model.eval(), list(others))
+
+
+def _check_weights(path: Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raise InputError unless weights have the expected names, dtypes and shapes, and are finite."""
+    check_dtypes(path, weights, {name: tensor.dtype for name, tensor in expected.items()})
+    for name, tensor in expected.items():
+        if weights[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: {name} must have the shape {tuple(tensor.shape)} given by {CONFIG}; "
+                f"got {tuple(weights[name].shape)}"
+            )
+        if not bool(weights[name].isfinite().all()):
+            raise InputError(f"{path}: {name} must be finite; got NaN or infinity; train the model again")
 
 
 class _WithoutNormal(TorchFunctionMode):
