@@ -122,11 +122,15 @@ def read_rows(
             for row in READERS[kind](path, lines, known):
                 byte = next(filter(None, map(_undecoded, row.values.values())), None)
                 if byte is not None:
-                    problem = f"holds the byte {byte}, which is not {_shown(encoding)} ({dialect.prefix}encoding)"
+                    problem = (
+                        f"holds the byte {byte}, which is not {spell_encoding(encoding)} ({dialect.prefix}encoding)"
+                    )
                     row = Row(row.where, {}, problem)
                 yield row
         except UnicodeError as error:
-            raise InputError(f"{path}: is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)") from error
+            raise InputError(
+                f"{path}: is not {spell_encoding(encoding)}: {error} ({dialect.prefix}encoding)"
+            ) from error
 
 
 def read_whole(path: Path, dialect: Dialect = GUESSED, raw: IO[bytes] | None = None) -> Iterator[Row]:
@@ -137,7 +141,7 @@ def read_whole(path: Path, dialect: Dialect = GUESSED, raw: IO[bytes] | None = N
     try:
         yield Row(str(path), {"text": content.decode(encoding)})
     except UnicodeError as error:
-        yield Row(str(path), {}, f"is not {_shown(encoding)}: {error} ({dialect.prefix}encoding)")
+        yield Row(str(path), {}, f"is not {spell_encoding(encoding)}: {error} ({dialect.prefix}encoding)")
 
 
 def encoding_of(path: Path, dialect: Dialect, say: Callable[[str], None]) -> str:
@@ -207,7 +211,8 @@ def _complete(
     return replace(dialect, delimiter=delimiter, encoding=encoding, quotes=quotes)
 
 
-def _shown(encoding: str) -> str:
+def spell_encoding(encoding: str) -> str:
+    """Return the name of an encoding for messages, without what it says of a byte order mark."""
     return encoding.upper().removesuffix("-SIG")
 
 

@@ -35,6 +35,7 @@ from sentiment.corpora.files import (
     open_unpacked,
     read_rows,
     read_whole,
+    spell_encoding,
 )
 from sentiment.corpora.reviews import SURROGATE, reading_parquet, without_surrogates
 from sentiment.errors import InputError, abbreviated
@@ -145,7 +146,7 @@ def gather(
 
 def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
     encoding = encoding_of(source.path, source.dialect, _say)
-    fault = f"is not {encoding.upper().removesuffix('-SIG')} (--encoding)"
+    fault = f"is not {spell_encoding(encoding)} (--encoding)"
     # A byte that the encoding does not have becomes a surrogate.
     with open_unpacked(source.path, raw) as file, io.TextIOWrapper(file, encoding, "surrogateescape", "\n") as lines:
         try:
