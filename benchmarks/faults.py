@@ -1,4 +1,4 @@
-"""Kill the pipeline at random moments, run it again, and compare what comes of it with an undisturbed run.
+"""Kill the pipeline at random moments, run it again, and compare its outputs with those of an undisturbed run.
 
     python -m benchmarks.faults --rounds 60
 
@@ -34,7 +34,7 @@ LONGER = ["download.sample.reviews=600", "train.epochs=8", "train.patience=null"
 
 
 def campaign(clone: Clone, rounds: int, seed: int) -> int:
-    """Run so many rounds, print what came of each, and return how many ended in other bytes."""
+    """Run so many rounds, print the outcome of each, and return how many ended in other bytes."""
     draw = random.Random(seed)  # noqa: S311, of moments, not of secrets
     clone.set_parameters(*RESUMED, *LONGER)
     seconds = time_stages(clone)

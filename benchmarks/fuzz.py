@@ -3,13 +3,13 @@
     python -m benchmarks.fuzz --seconds 400
 
 Atheris (https://github.com/google/atheris) runs each parser of `tests.parsers`, one after the other, on inputs that it
-changes towards lines not yet reached, beginning with valid ones and those that once failed. An input must be done with
-in 10 seconds, and the process, of which PyTorch and its like take 350 MiB, stay within 1 GiB. Prints a markdown table;
-the exit status is 1 if anything was found. What was found is kept in the folder `--findings`; what is mended goes to
-`tests/regressions/<parser>/`.
+changes towards lines not yet reached, beginning with valid ones and those that once failed. An input may take 10
+seconds, and the process 1 GiB, of which PyTorch and other packages take 350 MiB. Prints a markdown table; the exit
+status is 1 if anything was found. Inputs that fail are kept in the folder `--findings`; once the parser is mended, they
+go to `tests/regressions/<parser>/`.
 
-Atheris is not among the requirements, because nothing but this needs it, and it brings a compiled fuzzer along that is
-not to be had for every machine. Install it beside what `make test` installs: `pip install atheris==3.0.0`.
+Atheris is not among the requirements: only this benchmark needs it, and its compiled fuzzer is not built for every
+machine. Install it in addition to what `make test` installs: `pip install atheris==3.0.0`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ MAX_FINDINGS = 20  # of one parser, mostly the same one over again
 
 
 class Round(NamedTuple):
-    """What came of fuzzing a parser."""
+    """Result of fuzzing a parser."""
 
     seconds: float
     executions: int

@@ -4,7 +4,7 @@
 
 In a clone in which the pipeline has run, `train` runs again for each row, under the variables by which PyTorch and
 oneDNN are kept from newer instructions, and the test reviews are scored under the same. Prints, against the first row,
-how far logits of test reviews move, how many reviews are called otherwise, and the accuracy; and how far they move if
+how far logits of test reviews move, how many reviews get another label, and the accuracy; and how far they move if
 the weights are the first row's, so that only the scoring is under other instructions.
 """
 

@@ -28,7 +28,7 @@ COMPARED = 200  # texts
 
 
 class Spelling(NamedTuple):
-    """What the words of a language look like."""
+    """Spelling of a language's words."""
 
     syllables: str
     before: str  # what stands before some words without a space

@@ -153,7 +153,7 @@ def watch(module: list[str], folder: Path) -> tuple[dict[str, float], list[str]]
     """Run a module with its arguments in a folder; return seconds, peak memory in MB, and the lines that it printed."""
     command = [sys.executable, "-m", *module]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    os.sync()  # what the last one wrote shall not be this one's burden
+    os.sync()  # so that the disk is not still writing the files of the last run
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         peaks: dict[int, int] = {}

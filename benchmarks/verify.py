@@ -23,7 +23,7 @@ from tests.clone import ROOT, Clone
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a run happens to find."""
+    """Folder, environment variables and umask of a run."""
 
     folder: str
     variables: dict[str, str]

@@ -49,7 +49,7 @@ Columns = dict[str, list[str]]  # of a CSV file, by name
 
 @dataclass(frozen=True)
 class Result:
-    """What a revision of the repository, or the work tree, holds; None is what neither git nor DVC has."""
+    """Results of a revision of the repository, or of the work tree; None where neither git nor DVC has them."""
 
     name: str
     corpus: str | None  # checksum of the texts

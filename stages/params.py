@@ -20,8 +20,8 @@ from sentiment.text.languages import check_language
 PARAMS = Path("params.yaml")
 MAX_FILE_BYTES = 1 << 16  # five times this project's file; ruamel.yaml would take minutes for a file of data
 
-# Besides its own errors, ruamel.yaml raises these for a scalar that only looks like a number or date (-_, 2026-13-01),
-# for a tag that does not fit its value (!!int many), and for a thousand nested brackets.
+# ruamel.yaml raises these, and not only its own errors, for a scalar that only looks like a number or date (-_,
+# 2026-13-01), for a tag that does not fit its value (!!int many), and for a thousand nested brackets.
 VALUE_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -145,7 +145,7 @@ class Custom(Section):
 
     @property
     def spellings(self) -> list[list[str]]:
-        """How the file spells each label."""
+        """Spellings of each label in the file."""
         return [list(map(str, group)) for group in _groups(self.labels)]
 
     @property

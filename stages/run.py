@@ -27,7 +27,7 @@ PORTABLE = {
 
 
 def run(stage: Callable[[Params], None], portable: bool = False) -> None:
-    """Read the parameters and run a stage; `portable` applies `train.portable` to the stage whatever its value.
+    """Read the parameters and run a stage; with `portable`, as if `train.portable` were true.
 
     Stages import the heavy parts of the library inside functions, so that the parameters are read first. A misspelt key
     is then reported without waiting seconds for PyTorch, and the environment variables are set before libraries choose

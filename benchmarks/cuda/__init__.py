@@ -1,7 +1,7 @@
 """Train on CUDA once, and bring back as much knowledge as a few minutes allow.
 
 run              all parts, in processes that may die, into one JSON file
-checks           what a check is given, and how a process runs several
+checks           the setting in which checks run, and a process that runs several of them
 machine          the hardware and the versions that the results depend on
 pack             encoded reviews in one small file, or generated ones
 networks         the models and configurations that several parts train

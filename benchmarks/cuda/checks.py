@@ -1,4 +1,4 @@
-"""What a check is given, and how a process runs several."""
+"""The setting in which checks run, and a process that runs several of them."""
 
 import faulthandler
 import gc

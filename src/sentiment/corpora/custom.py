@@ -1,6 +1,6 @@
 """A user's own labelled text: one file or several of the kinds that `files` reads, or a folder of texts.
 
-A label or a split that no column gives is said by where a text lies:
+Without a column of labels or of splits, the place of a text gives its label or its split:
 
     split/label/*.txt     one text a file; split is train, test or unsup, and so may be the label, as in IMDb's archive
     label/*.txt           one text a file
@@ -50,7 +50,7 @@ SAID_BY_PLACE = Columns("text", "label", None, None)
 
 @dataclass(frozen=True)
 class Labels:
-    """What stands in the user's files for each label."""
+    """The labels, and their spellings in the user's files."""
 
     spellings: Sequence[Sequence[str]]  # of each of K labels
     names: Sequence[str] = SENTIMENT  # of the labels, K
@@ -170,7 +170,7 @@ def read_parts(source: Source, parts: list[Part], say: Callable[[str], None]) ->
 
 
 def _rows(part: Part, source: Source, say: Callable[[str], None]) -> Iterator[Row]:
-    """Yield the rows of a file, with what its place says."""
+    """Yield the rows of a file, with the values that its place gives."""
     if part.kind == WHOLE:
         rows = read_whole(part.path, source.dialect)
     else:

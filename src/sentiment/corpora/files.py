@@ -1,7 +1,7 @@
 """Read rows from the files that people have: CSV and its kin, JSON, Parquet and plain lines, packed or not.
 
-A file's suffix says what it is. What else there is to know of a text file (its encoding, its delimiter, whether quotes
-enclose fields) may be given as a `Dialect`; what is not given is guessed from the start of the file, and said.
+A file's suffix says what it is. The encoding of a text file, its delimiter and whether quotes enclose fields may be
+given as a `Dialect`; each of them that is not given is guessed from the start of the file, with a message.
 """
 
 import codecs
@@ -51,7 +51,7 @@ CONVERSIONS = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text file is written; None is guessed."""
+    """Format of a text file; a field that is None is guessed."""
 
     delimiter: str | None = None  # between two fields
     encoding: str | None = None  # as Python names it

@@ -44,7 +44,7 @@ def score_here(scorer: Scorer, batches: Iterable[pa.RecordBatch], top: int = 0) 
 def score_on_ray(
     scorer: Scorer, sources: list[Source], top: int = 0, workers: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Read and score files on a Ray cluster; yield what `score_here` yields, but for the texts, in the same order.
+    """Read and score files on a Ray cluster; yield the batches of `score_here` in the same order, without the texts.
 
     `workers` processes, each with one thread and a model of its own, score the texts. Whatever a process had in hand
     when it died is scored again by another, and each row is in the result once. The cluster is the one that the

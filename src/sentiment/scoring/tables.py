@@ -3,7 +3,7 @@
 A row that cannot be read, such as a line that is not JSON, is kept with a null text and its cause, so that rows of
 output and input correspond and one bad row does not end a long run.
 
-What is read has the columns of `TEXTS`:
+Batches that are read have the columns of `TEXTS`:
 
     id: string          of the row; without a column of ids, its number
     text: string        null where there is none or where the row could not be read

@@ -7,7 +7,7 @@ from pathlib import Path
 from sentiment.errors import abbreviated
 
 ENGLISH = "en"
-# What the tokenizers of these languages need besides spaCy, as pip names it.
+# Packages that the tokenizers of these languages need in addition to spaCy, as pip names them.
 PACKAGES = {
     "ja": ("sudachipy", "sudachidict_core"),
     "ko": ("natto-py",),  # and mecab-ko, which pip does not install
