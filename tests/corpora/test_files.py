@@ -1,5 +1,6 @@
 """The shapes that labelled text comes in: each is read by parameters alone, and what was guessed is said."""
 
+import csv
 import gzip
 import io
 import json
@@ -240,6 +241,24 @@ def test_what_is_said_of_a_file_whose_name_is_not_utf_8_can_be_printed(tmp_path:
     said: list[str] = []
     list(read_rows(path, ["text", "label"], say=said.append))
     assert said == [f"{tmp_path}/caf\ufffd.csv: read with semicolons between fields (download.custom.delimiter)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "content", "columns"),
+    [
+        ("a.csv", Dialect(header=False), "pos,{}\nneg,b\n", [1, 2]),
+        ("a.tsv", Dialect(), 'label\ttext\npos\t"a\t{}"\nneg\t"b"\n', ["label", "text"]),
+    ],
+)
+def test_guessing_reads_texts_that_are_longer_than_the_csv_modules_limit(
+    tmp_path: Path, name: str, dialect: Dialect, content: str, columns: list[str | int]
+) -> None:
+    csv.field_size_limit(1 << 17)  # the default, which earlier reading may have raised
+    put(tmp_path, {name: content.format("x" * 200_000).encode()})
+    said: list[str] = []
+    rows = list(read_rows(tmp_path / name, columns, dialect, say=said.append))
+    assert [row.problem for row in rows] == [None, None]
+    assert said == []
 
 
 def test_what_is_given_is_neither_guessed_nor_said(tmp_path: Path) -> None:

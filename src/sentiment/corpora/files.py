@@ -196,6 +196,7 @@ def _complete(
         said.append(f"in the encoding {encoding} ({dialect.prefix}encoding)")
     delimiter, quotes = dialect.delimiter, dialect.quotes
     if natural is not None:
+        csv.field_size_limit(1 << 30)  # of the process; the default of 128 KiB is less than some texts
         text = io.StringIO(sample.decode(encoding, "replace"), newline="")
         lines = list(text)[: -1 if len(sample) == SAMPLE_BYTES else None]
         if delimiter is None:
@@ -262,7 +263,6 @@ def _are_quoted(lines: list[str], delimiter: str) -> bool:
 
 
 def _delimited_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Iterator[Row]:
-    csv.field_size_limit(1 << 30)  # the default of 128 KiB is less than some texts
     delimiter = dialect.delimiter or ","
     if dialect.quotes:
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
