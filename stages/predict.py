@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from sentiment.corpora.files import Dialect
     from sentiment.scoring.scorer import Scorer
-    from sentiment.scoring.tables import Row, Source
+    from sentiment.scoring.tables import Source, TextRow
 
     Write = Callable[[pa.RecordBatch], None]  # takes a batch of scores
 
@@ -226,14 +226,14 @@ def read(paths: list[Path], options: Namespace) -> "Iterator[pa.RecordBatch]":
             yield from read_texts(source)
 
 
-def read_argument(text: str) -> "Row":
+def read_argument(text: str) -> "TextRow":
     """Return a text from the command line, which Python has decoded as the locale says."""
-    from sentiment.scoring.tables import Row
+    from sentiment.scoring.tables import TextRow
 
     try:
-        return Row(None, os.fsencode(text).decode())
+        return TextRow(None, os.fsencode(text).decode())
     except UnicodeDecodeError:
-        return Row(None, None, "--text: is not UTF-8")
+        return TextRow(None, None, "--text: is not UTF-8")
 
 
 def consume(scores: "Iterable[pa.RecordBatch]", write: "Write", size: int) -> str:

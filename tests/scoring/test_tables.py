@@ -90,7 +90,7 @@ def test_a_long_file_is_read_in_batches_whose_positions_grow_to_its_size(
 
 def test_a_batch_ends_early_where_texts_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "CHARACTERS", 100)
-    batches = list(gather(tables.Row(None, "x" * 60) for _ in range(5)))
+    batches = list(gather(tables.TextRow(None, "x" * 60) for _ in range(5)))
     assert [len(batch) for batch in batches] == [2, 2, 1]
 
 

@@ -46,8 +46,8 @@ TEXTS = pa.schema({"id": pa.string(), "text": pa.string(), "problem": pa.string(
 OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")  # all but Parquet may be gzipped
 
 
-class Row(NamedTuple):
-    """A row of a file."""
+class TextRow(NamedTuple):
+    """The id and the text of a row."""
 
     id: str | None
     text: str | None
@@ -109,17 +109,17 @@ def read_texts(source: Source) -> Iterator[pa.RecordBatch]:
         yield from gather(rows, prefix, lambda: source.offset + (size if raw.closed else raw.tell()))
 
 
-def read_lines(name: str, file: Iterable[bytes]) -> Iterator[Row]:
+def read_lines(name: str, file: Iterable[bytes]) -> Iterator[TextRow]:
     """Yield each line of the file called `name`, in UTF-8 and without a byte order mark, as a text."""
     for number, line in enumerate(file, start=1):
         try:
-            yield Row(None, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
+            yield TextRow(None, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
         except UnicodeDecodeError:
-            yield Row(None, None, f"{name}:{number}: is not UTF-8")
+            yield TextRow(None, None, f"{name}:{number}: is not UTF-8")
 
 
 def gather(
-    rows: Iterable[Row], prefix: str | None = "", tell: Callable[[], int] = lambda: 0
+    rows: Iterable[TextRow], prefix: str | None = "", tell: Callable[[], int] = lambda: 0
 ) -> Iterator[pa.RecordBatch]:
     """Gather rows into batches with the columns of TEXTS; `tell` returns the position.
 
@@ -144,7 +144,7 @@ def gather(
         yield batch()
 
 
-def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[TextRow]:
     encoding = encoding_of(source.path, source.dialect, _say)
     fault = f"is not {spell_encoding(encoding)} (--encoding)"
     # A byte that the encoding does not have becomes a surrogate.
@@ -152,26 +152,26 @@ def _read_lines(source: Source, raw: IO[bytes]) -> Iterator[Row]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.isascii() or not SURROGATE.search(line):
-                    yield Row(None, line.rstrip("\r\n"))
+                    yield TextRow(None, line.rstrip("\r\n"))
                 else:
-                    yield Row(None, None, f"{source.path}:{number}: {fault}")
+                    yield TextRow(None, None, f"{source.path}:{number}: {fault}")
         except UnicodeError as error:
             raise InputError(f"{source.path}: {fault}: {error}") from error
 
 
-def _read_file(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+def _read_file(source: Source, raw: IO[bytes]) -> Iterator[TextRow]:
     (row,) = read_whole(source.path, source.dialect, raw)
     problem = row.problem and f"{row.where}: {row.problem}"
-    yield Row(str(source.path), str(row.values.get("text", "")) or None, problem)
+    yield TextRow(str(source.path), str(row.values.get("text", "")) or None, problem)
 
 
-def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
+def _read_table(source: Source, raw: IO[bytes]) -> Iterator[TextRow]:
     needed = [column for column in source.columns.values() if column is not None]
     is_json = kind_of(source.path) not in NATURAL
     seen: dict[str, None] = {}  # all names so far, in order
     for row in read_rows(source.path, needed, source.dialect, say=_say, raw=raw):
         if row.problem is not None:
-            yield Row(None, None, f"{row.where}: {row.problem}")
+            yield TextRow(None, None, f"{row.where}: {row.problem}")
             continue
         if not is_json and not seen:  # each row has the columns of the first
             check_columns(source.path, row.values, source.columns)
@@ -179,9 +179,9 @@ def _read_table(source: Source, raw: IO[bytes]) -> Iterator[Row]:
         text, key = row.values.get(source.text_column), row.values.get(source.id_column or "")
         key = key if key is None or isinstance(key, str) else json.dumps(key)
         if text is None or (isinstance(text, str) and not SURROGATE.search(text)):
-            yield Row(key, text)
+            yield TextRow(key, text)
         else:
-            yield Row(key, None, f"{row.where}: the text must be a string; got {abbreviated(text)}")
+            yield TextRow(key, None, f"{row.where}: the text must be a string; got {abbreviated(text)}")
     if seen:
         check_columns(source.path, seen, source.columns)
 
