@@ -37,7 +37,7 @@ from sentiment.models.precision import PRECISIONS
 from sentiment.runtime.device import choose_device, product_dtype, tune_memory
 from sentiment.training.trainer import TrainConfig, Trainer
 
-EMBEDDING_SIZE, LAYERS, DROPOUT = 100, 2, 0.5
+EMBEDDING_SIZE, HIDDEN_SIZE, LAYERS, DROPOUT = 100, 256, 2, 0.5
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TRAINING = TrainConfig(
     seed=0,
@@ -177,9 +177,34 @@ def show_kernels(cell: str, part: EncodedReviews, config: TrainConfig, device: t
     few = select_reviews(part, torch.arange(min(len(part), 4 * config.batch_size)))
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with profile(activities=kinds) as profiled:
-        time_ours(cell, 256, few, config, device)
+        time_ours(cell, HIDDEN_SIZE, few, config, device)
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     print(profiled.key_averages().table(sort_by=order, row_limit=10, max_name_column_width=70))
+
+
+def compare_loops(
+    cell: str, random: EncodedReviews, alike: EncodedReviews, config: TrainConfig, device: torch.device, rounds: int
+) -> dict[str, float]:
+    """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round.
+
+    The textbook's loop reads the reviews `random`, and ours `alike`, the first batches of an epoch.
+    """
+    loops = {
+        "textbook": (own_process(device), time_textbook, random),
+        "ours": (own_process(device), time_ours, alike),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(rounds + 1):
+        for name, (process, loop, part) in loops.items():
+            seconds = process.submit(loop, cell, HIDDEN_SIZE, part, config, device).result()
+            speed = len(part.tokens) / seconds
+            if number > 0:
+                speeds[name].append(speed)
+                print(f"round {number}  {name:8}  {speed:10,.0f} real tokens/s", flush=True)
+    for process, _, _ in loops.values():
+        process.shutdown()
+    ratios = [ours / textbook for textbook, ours in zip(*speeds.values(), strict=True)]
+    return {name: statistics.median(speed) for name, speed in speeds.items()} | {"ratio": statistics.median(ratios)}
 
 
 def main() -> None:
@@ -202,39 +227,21 @@ def main() -> None:
     config = replace(TRAINING, precision=arguments.precision)
     dtype = product_dtype(config.precision, device)
 
-    def compare(hidden_size: int, batch_size: int, rounds: int) -> dict[str, float]:
-        """Return the medians of both loops' speeds, in real tokens a second, and of the ratios of each round."""
-        settings = replace(config, batch_size=batch_size)
-        random = select_reviews(reviews, torch.randperm(len(reviews))[: arguments.reviews])
-        alike = part_of_epoch(reviews, arguments.reviews, batch_size)
-        loops = {
-            "textbook": (own_process(device), time_textbook, random),
-            "ours": (own_process(device), time_ours, alike),
-        }
-        speeds: dict[str, list[float]] = {name: [] for name in loops}
-        for number in range(rounds + 1):
-            for name, (process, loop, part) in loops.items():
-                seconds = process.submit(loop, arguments.cell, hidden_size, part, settings, device).result()
-                speed = len(part.tokens) / seconds
-                if number > 0:
-                    speeds[name].append(speed)
-                    print(f"round {number}  {name:8}  {speed:10,.0f} real tokens/s", flush=True)
-        for process, _, _ in loops.values():
-            process.shutdown()
-        ratios = [ours / textbook for textbook, ours in zip(*speeds.values(), strict=True)]
-        return {name: statistics.median(speed) for name, speed in speeds.items()} | {"ratio": statistics.median(ratios)}
-
     torch.manual_seed(0)
-    result = compare(256, 64, arguments.rounds)
-    work = operations_per_token(arguments.cell, 256)
+    random = select_reviews(reviews, torch.randperm(len(reviews))[: arguments.reviews])
+    alike = part_of_epoch(reviews, arguments.reviews, config.batch_size)
+    result = compare_loops(arguments.cell, random, alike, config, device, arguments.rounds)
+    work = operations_per_token(arguments.cell, HIDDEN_SIZE)
     size = 8192 if device.type == "cuda" else 2048
     peaks = {name: measure_peak(device, kind, size) for name, kind in (("ours", dtype), ("textbook", torch.float32))}
     generator = torch.Generator().manual_seed(0)
+    our_batches = shuffled_rows(lengths, config.batch_size, generator)
+    textbook_batches = list(torch.randperm(len(lengths), generator=generator).split(config.batch_size))
     if arguments.kernels:
-        show_kernels(arguments.cell, part_of_epoch(reviews, arguments.reviews, 64), config, device)
+        show_kernels(arguments.cell, alike, config, device)
     figures = {
         "speedup": round(result["ratio"], 2),
-        "padding_share": round(padding_share(lengths, shuffled_rows(lengths, 64, generator)), 4),
+        "padding_share": round(padding_share(lengths, our_batches), 4),
         "tokens_per_second": round(result["ours"]),
         "fraction_of_peak": round(work * result["ours"] / peaks["ours"], 3),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -242,9 +249,7 @@ def main() -> None:
         "precision": str(dtype).removeprefix("torch."),
         "peak": {name: f"{peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items()},
         "textbook": {
-            "padding_share": round(
-                padding_share(lengths, list(torch.randperm(len(lengths), generator=generator).split(64))), 4
-            ),
+            "padding_share": round(padding_share(lengths, textbook_batches), 4),
             "tokens_per_second": round(result["textbook"]),
             "fraction_of_peak": round(work * result["textbook"] / peaks["textbook"], 3),
         },
