@@ -25,7 +25,8 @@ from sentiment.training.trainer import Epoch, Trainer
 
 SECONDS = 60  # in which processes must have trained
 REVIEWS = 203  # at most: in batches of 32 the last holds 11
-TOLERANCES = {"float32": 1e-3, "bfloat16": MAX_EPSILONS * EPSILONS["bfloat16"]}  # the first as in test_processes
+# that of float32 as in tests/runtime/test_distributed.py
+TOLERANCES = {"float32": 1e-3, "bfloat16": MAX_EPSILONS * EPSILONS["bfloat16"]}
 
 BACKENDS = {"gloo": "gloo", "nccl": "cpu:gloo,cuda:nccl"}
 
