@@ -3,7 +3,6 @@
 The schema has no defaults: every value is in `params.yaml`, where users look for the value and its explanation.
 """
 
-import codecs
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -68,11 +67,21 @@ def _names(labels: Any) -> list[str]:
     return [NAMES.get(str(label), str(label)) for label in labels]
 
 
-def _encoding(name: str) -> str:
+def check_delimiter(delimiter: str) -> str:
+    """Return a character that may stand between two fields of a CSV file; raise ValueError for anything else."""
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError(f"must be one character, neither a double quote nor a line break; got {delimiter!r}")
+    return delimiter
+
+
+def check_encoding(name: str) -> str:
+    """Return the name of an encoding of text; raise ValueError for one that Python does not know."""
     try:
-        codecs.lookup(name)
-    except LookupError as error:
-        raise ValueError(f"must be an encoding that Python knows, such as utf-8 or windows-1252; got {name}") from error
+        "".encode(name)  # codecs.lookup also knows encodings of bytes, such as hex
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"must be an encoding of text that Python knows, such as utf-8 or windows-1252; got {name!r}"
+        ) from error
     return name
 
 
@@ -114,8 +123,8 @@ class Custom(Section):
     group_column: Name | Positive | None
     pattern: Name | None
     header: bool
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None
-    encoding: Annotated[str, AfterValidator(_encoding)] | None
+    delimiter: Annotated[str, AfterValidator(check_delimiter)] | None
+    encoding: Annotated[str, AfterValidator(check_encoding)] | None
     quotes: bool | None
     unusable: Literal["refuse", "drop"]
     test_share: InnerShare

@@ -19,7 +19,6 @@ With --engine ray, as many processes as --workers says score the texts, on this 
 RAY_ADDRESS; the output is the same.
 """
 
-import codecs
 import itertools
 import os
 import re
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiment.errors import InputError
+from stages.params import check_delimiter, check_encoding
 from stages.paths import PACKAGE
 from stages.run import one_line_errors
 
@@ -157,10 +157,13 @@ def add_reading_options(parser: ArgumentParser) -> None:
 
 def check_reading_options(options: Namespace) -> None:
     """Raise InputError for a wrong value of an option from `add_reading_options`."""
-    if options.delimiter is not None and len(options.delimiter) != 1:
-        raise InputError(f"--delimiter must be one character; got {options.delimiter!r}")
-    if options.encoding is not None and not is_encoding(options.encoding):
-        raise InputError(f"--encoding must be one that Python knows, such as windows-1252; got {options.encoding}")
+    for name, check in (("delimiter", check_delimiter), ("encoding", check_encoding)):
+        value = getattr(options, name)
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise InputError(f"--{name} {error}") from error
 
 
 def dialect_of(options: Namespace) -> "Dialect":
@@ -170,14 +173,6 @@ def dialect_of(options: Namespace) -> "Dialect":
     return Dialect(
         options.delimiter, options.encoding, options.quotes, options.header, options.whole_files, prefix="--"
     )
-
-
-def is_encoding(name: str) -> bool:
-    """Return whether Python knows an encoding."""
-    try:
-        return codecs.lookup(name) is not None
-    except LookupError:
-        return False
 
 
 def find_paths(options: Namespace) -> list[Path]:

@@ -121,8 +121,10 @@ def test_an_output_that_is_an_input_is_refused(model: str, tmp_path: Path) -> No
     assert (tmp_path / "a.csv").read_text() == "text\ngood\n"
 
 
-@pytest.mark.parametrize("option", ["--threshold=2", "--threshold=nan", "--top=-1"])
-def test_an_option_out_of_range_is_an_error_of_one_line(model: str, option: str) -> None:
+@pytest.mark.parametrize(
+    "option", ["--threshold=2", "--threshold=nan", "--top=-1", "--encoding=hex", '--delimiter="', "--delimiter=;;"]
+)
+def test_a_wrong_value_of_an_option_is_an_error_of_one_line(model: str, option: str) -> None:
     with pytest.raises(InputError, match=rf"^{option.split('=')[0]} must be .*; got"):
         main(["--model", model, "--text=good", option])
 
