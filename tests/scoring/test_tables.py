@@ -234,7 +234,7 @@ def test_a_file_may_be_one_text(tmp_path: Path) -> None:
     assert rows[2]["problem"].endswith("(--encoding)")
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.CSV.gz", "t.jsonl", "t.txt"])
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV.gz", "t.jsonl", "t.txt", "t.parquet"])
 def test_the_name_of_a_file_may_be_in_another_encoding_than_utf_8(tmp_path: Path, name: str) -> None:
     content = b"good\n" if name == "t.txt" else FILES[name](ROWS[:1])
     path = write(tmp_path, os.fsdecode(f"caf\u00e9-{name}".encode("latin-1")), content)

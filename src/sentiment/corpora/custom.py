@@ -261,7 +261,7 @@ def find_parts(source: Source) -> tuple[list[Part], Columns]:
         raise InputError(f"{path}: does not exist; set download.custom.path to your file or folder{hint}")
     if not path.is_dir():
         return _tables([path], source.columns)
-    files = sorted(files_in(path), key=Path.as_posix)
+    files = files_in(path)
     if source.pattern is not None:
         files = [file for file in files if file.match(source.pattern)]
         if not files:

@@ -79,11 +79,11 @@ def kind_of(path: Path) -> str:
     return suffix if suffix not in PACKED else inner + suffix if inner == ".parquet" else inner  # packed inside
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of its folders, without hidden ones, in no particular order."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+def files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder and of its folders, sorted and without hidden ones."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    shown = (path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(shown, key=Path.as_posix)
 
 
 def read_rows(
@@ -354,7 +354,7 @@ def _plain_rows(path: Path, lines: Iterator[str], dialect: Dialect) -> Iterator[
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
     number = 0
-    with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+    with reading_parquet(path, "valid Parquet"), path.open("rb") as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
         _check_names(f"{path}", file.schema_arrow.names)
         named = _class_names(file.schema_arrow)
         for batch in file.iter_batches(BATCH_ROWS, use_threads=False):

@@ -123,7 +123,7 @@ def report_share(
     is_short = (of_label == 0) | (of_label == all_of_label)
     if is_far or is_short.any():
         parameter, *grouping = PARAMETERS[split]
-        shown = np.flatnonzero(is_short if is_short.any() else ~is_short)[:LABELS_SHOWN]
+        shown = (np.flatnonzero(is_short) if is_short.any() else np.arange(len(names)))[:LABELS_SHOWN]
         counts = [f"{of_label[label]:,} of {all_of_label[label]:,} labelled {names[label]}" for label in shown]
         raise InputError(
             f"{parameter}: the closest possible draw to {share:.1%} for {split} has {' and '.join(counts)}; "

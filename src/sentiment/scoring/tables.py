@@ -84,7 +84,7 @@ def find_files(path: Path) -> list[Path]:
                 f"{path}: must be a folder or a file of type {known}, or one packed as {', '.join(PACKED)}"
             )
         return [path]
-    files = sorted(file for file in files_in(path) if kind_of(file) in READERS)
+    files = [file for file in files_in(path) if kind_of(file) in READERS]
     if not files:
         raise InputError(f"{path}: holds no files of type {known}")
     return files
@@ -191,9 +191,10 @@ def _say(message: str) -> None:
 
 
 def _read_parquet(source: Source) -> Iterator[pa.RecordBatch]:
-    path, text_column, id_column, prefix, _, offset = source
+    path, text_column, id_column, _, _, offset = source
+    prefix = without_surrogates(source.prefix)
     done = 0
-    with reading_parquet(path, "valid Parquet"), pq.ParquetFile(path, pre_buffer=False) as file:
+    with reading_parquet(path, "valid Parquet"), path.open("rb") as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
         check_columns(path, file.schema_arrow.names, source.columns)
         columns = [text_column] if id_column is None else [id_column, text_column]
         for rows in file.iter_batches(ROWS, columns=columns, use_threads=False):
