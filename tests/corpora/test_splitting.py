@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.corpora.reviews import SPLITS, write_corpus
+from sentiment.corpora.reviews import SENTIMENT, SPLITS, write_corpus
 from sentiment.corpora.splitting import (
     SPLITS_AND_VALIDATION,
     VALIDATION,
@@ -113,7 +113,7 @@ DISTINCT = [f"text {number}" for number in range(8)]
 )
 def test_a_share_that_ties_do_not_allow_is_refused(labels: list[int], ties: dict[str, Keys], cause: str) -> None:
     with pytest.raises(InputError, match=rf"^prepare\.validation_share: the closest possible draw to 30\.0% .*{cause}"):
-        assign_splits(np.zeros(8, dtype=np.int8), np.array(labels, dtype=np.int8), ties, 0.3, 0)
+        assign_splits(np.zeros(8, dtype=np.int8), np.array(labels, dtype=np.int8), ties, 0.3, 0, SENTIMENT)
 
 
 # The sizes of groups with equally many reviews of both labels, and the requested share.
@@ -152,7 +152,7 @@ def test_adding_or_removing_a_unit_never_improves_the_draw(sizes: list[tuple[int
 
 def test_the_share_drawn_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.arange(210, dtype=np.int8) % 2
-    report_share(np.arange(210) < 41, labels, keys([str(number) for number in range(210)]), 0.2, "test")
+    report_share(np.arange(210) < 41, labels, keys([str(number) for number in range(210)]), 0.2, "test", SENTIMENT)
     assert capsys.readouterr().out == "test: 41 of 210 reviews, 19.5% (requested: 20.0%)\n"
 
 
@@ -163,7 +163,7 @@ def test_the_share_drawn_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_less_than_half_or_more_than_twice_a_share_is_refused(drawn: int, share: float, refused: bool) -> None:
     held_out, labels = np.arange(100) < drawn, np.arange(100, dtype=np.int8) % 2
     with pytest.raises(InputError, match=r"download\.custom\.test_share") if refused else nullcontext():
-        report_share(held_out, labels, keys([str(number) for number in range(100)]), share, "test")
+        report_share(held_out, labels, keys([str(number) for number in range(100)]), share, "test", SENTIMENT)
 
 
 def write_shared(path: Path, shared: int) -> SplitInputs:
@@ -202,7 +202,7 @@ def test_more_shared_texts_than_allowed_are_refused(tmp_path: Path) -> None:
 def test_only_training_reviews_are_held_out() -> None:
     splits = np.array([SPLITS.index(split) for split in ("train", "test", "unsup", "train", "train", "train", "test")])
     labels = np.array([0, 1, -1, 1, 0, 1, 0], dtype=np.int8)
-    assigned = assign_splits(splits.astype(np.int8), labels, keys(DISTINCT[:4]), 0.5, 0)
+    assigned = assign_splits(splits.astype(np.int8), labels, keys(DISTINCT[:4]), 0.5, 0, SENTIMENT)
     held_out = assigned == VALIDATION
     assert np.count_nonzero(held_out) == 2
     assert set(splits[held_out].tolist()) == {SPLITS.index("train")}
@@ -212,8 +212,8 @@ def test_only_training_reviews_are_held_out() -> None:
 
 def test_a_smaller_draw_of_labels_is_a_subset_of_a_larger_one() -> None:
     labels = np.arange(100, dtype=np.int8) % 2
-    whole, few, fewer = (draw_labelled(labels, count, 0) for count in (None, 40, 20))
-    assert whole.tolist() == draw_labelled(labels, 1000, 0).tolist() == list(range(100))
+    whole, few, fewer = (draw_labelled(labels, count, 0, SENTIMENT) for count in (None, 40, 20))
+    assert whole.tolist() == draw_labelled(labels, 1000, 0, SENTIMENT).tolist() == list(range(100))
     assert (len(few), len(fewer)) == (40, 20)
     assert set(fewer) < set(few)
     assert (np.diff(few) > 0).all()
@@ -224,4 +224,4 @@ def test_a_draw_without_both_labels_is_refused() -> None:
         InputError,
         match=r"prepare\.labels: of the 1 randomly drawn training reviews none has the label positive; draw more",
     ):
-        draw_labelled(np.array([0, 1] * 9, dtype=np.int8), 1, 0)
+        draw_labelled(np.array([0, 1] * 9, dtype=np.int8), 1, 0, SENTIMENT)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sentiment.corpora.reviews import SENTIMENT, SPLITS, read_batches
+from sentiment.corpora.reviews import SPLITS, read_batches
 from sentiment.errors import InputError
 
 SPLITS_AND_VALIDATION = (*SPLITS, "validation")
@@ -85,7 +85,7 @@ def assign_splits(
     ties: Mapping[str, Keys],
     share: float,
     seed: int,
-    names: Sequence[str] = SENTIMENT,
+    names: Sequence[str],
 ) -> npt.NDArray[np.int8]:
     """Hold out validation reviews from train; return each review's split as an index into SPLITS_AND_VALIDATION, (N,).
 
@@ -106,7 +106,7 @@ def report_share(
     ties: Mapping[str, Keys],
     share: float,
     split: str,
-    names: Sequence[str] = SENTIMENT,
+    names: Sequence[str],
 ) -> None:
     """Check and print the share of N reviews that was held out for a split.
 
@@ -153,7 +153,7 @@ def _describe_ties(ties: Mapping[str, Keys], reviews: int, grouping: str, ungrou
 
 
 def draw_labelled(
-    labels: npt.NDArray[np.int8], count: int | None, seed: int, names: Sequence[str] = SENTIMENT
+    labels: npt.NDArray[np.int8], count: int | None, seed: int, names: Sequence[str]
 ) -> npt.NDArray[np.int64]:
     """Draw the training reviews whose labels are used, and return their indices, (n,), in ascending order.
 
