@@ -203,7 +203,7 @@ def test_a_parameter_of_training_runs_training_and_evaluation_alone(sample: Clon
 def test_language_models_and_a_refit_run_what_they_touch(sample: Clone) -> None:
     before = sample.digests()[BASELINE]
     sample.set_parameters("pretrain.enabled=true", "train.refit=true", "train.virtual=0.5")
-    assert sample.stale_stages() == {"baseline", "pretrain", "train", "report"}
+    assert sample.stale_stages() == {"baseline", "pretrain", "train", "report", "package"}
     sample.run(sys.executable, "-m", "stages.baseline")
     assert sample.digests()[BASELINE] != before  # it learns from the same labels
 
