@@ -2,6 +2,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.metrics as sklearn
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import softmax
 
 from sentiment.corpora.reviews import SENTIMENT
@@ -145,6 +147,15 @@ def test_reviews_are_ranked_where_all_probabilities_are_rounded_to_1() -> None:
 
 def test_labels_that_are_no_numbers_have_no_distance() -> None:
     assert "absolute_error" not in score(*stars(), ("bad", "2", "good"), calibration_bins=10)
+
+
+@given(st.lists(st.floats(-800, 800), min_size=2, max_size=20))
+def test_probabilities_do_not_overflow(logits: list[float]) -> None:
+    value = softmax(np.array([logits]), axis=1)
+    assert value.sum() == pytest.approx(1.0)
+    assert (value >= 0).all()
+    _, probabilities = events(np.zeros(1, dtype=np.int8), np.array([logits]))
+    assert 0 <= probabilities[0] <= 1
 
 
 def test_each_label_has_a_row_that_the_means_are_made_of() -> None:
